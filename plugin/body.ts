@@ -1,0 +1,42 @@
+import { Stream } from 'node:stream'
+import type { Target } from './outlet'
+
+/** What a body hands on to its event stream. */
+export interface BodyEvents {
+  /** The hooks have run: the response, or a transform before it, is ours. `endTarget` is false where trailers follow. */
+  start (target: Target, endTarget: boolean): void
+  /** Only the headers are wanted. */
+  discard (): void
+  /** Fastify or a pipeline is done with the body before it ended. */
+  abort (): void
+}
+
+/**
+ * The payload given to `reply.send`: the little that Fastify, its hooks and `stream.pipeline` ask of a readable stream.
+ * Fastify calls `pipe` with the raw response when the onSend hooks have run, and `resume` where there is no body.
+ */
+export class Body extends Stream {
+  readonly #stream: BodyEvents
+
+  constructor (stream: BodyEvents) {
+    super()
+    this.#stream = stream
+    // Whoever drains the body listens for its errors; when nobody does any more, an error must not end the process.
+    this.on('error', () => {})
+  }
+
+  override pipe<T extends NodeJS.WritableStream> (target: T, options?: { end?: boolean }): T {
+    this.#stream.start(target, options?.end !== false)
+    return target
+  }
+
+  resume (): this {
+    this.#stream.discard()
+    return this
+  }
+
+  destroy (): this {
+    this.#stream.abort()
+    return this
+  }
+}

@@ -1,0 +1,96 @@
+import { FST_ERR_SSE_EVENT, FST_ERR_SSE_FIELD } from './errors'
+import type { EventFields, Serializer } from './event'
+import { show } from './inspect'
+
+/** The smallest thing a client ignores: a comment of one byte, without the blank line that some clients dispatch. */
+export const HEARTBEAT = ':\n'
+
+const LINE_BREAK = /\r\n|\r|\n/
+// What would end a field's line, or the ID, and so let a value write fields of its own.
+const BREAKS_FIELD = /[\r\n\0]/
+
+/**
+ * Encodes one event as a block of the event stream (WHATWG HTML 9.2.5 and 9.2.6).
+ *
+ * A block that has only a comment or a reconnection time carries no blank line, so that it joins the next one: some
+ * clients dispatch an empty message for a block without data.
+ *
+ * @throws FST_ERR_SSE_EVENT when `event` is not an event
+ * @throws FST_ERR_SSE_FIELD when one of its fields cannot go over the wire
+ */
+export function encodeEvent (event: unknown, serialize: Serializer): string {
+  if (typeof event === 'string') return encodeLines('data: ', event) + '\n'
+  if (!isFields(event)) throw notAnEvent(event)
+
+  const { comment, retry, id, event: name, data } = event
+  let text = ''
+  if (comment !== undefined) text += encodeComment(comment)
+  if (retry !== undefined) text += encodeRetry(retry)
+  if (id === undefined && name === undefined && data === undefined) {
+    if (text === '') throw notAnEvent(event)
+    return text
+  }
+  if (id !== undefined) text += `id: ${checkId(id)}\n`
+  if (name !== undefined) text += `event: ${checkName(name)}\n`
+  if (data !== undefined) text += encodeData(data, serialize)
+  else if (name !== undefined) text += 'data:\n'
+  return text + '\n'
+}
+
+/**
+ * Encodes a reconnection time, in milliseconds.
+ *
+ * @throws FST_ERR_SSE_FIELD when it is not a non-negative safe integer: a client takes ASCII digits only
+ */
+export function encodeRetry (retry: unknown): string {
+  if (typeof retry !== 'number' || !Number.isSafeInteger(retry) || retry < 0) {
+    throw new FST_ERR_SSE_FIELD('retry', 'a non-negative safe integer of milliseconds', show(retry))
+  }
+  return `retry: ${retry}\n`
+}
+
+function encodeComment (comment: unknown): string {
+  if (typeof comment !== 'string') throw new FST_ERR_SSE_FIELD('comment', 'a string', show(comment))
+  return encodeLines(': ', comment)
+}
+
+function encodeData (data: unknown, serialize: Serializer): string {
+  if (typeof data === 'string') return encodeLines('data: ', data)
+  if (data instanceof Uint8Array) return `data: ${Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')}\n`
+  const text = typeof data === 'function' || typeof data === 'symbol' ? undefined : serialize(data)
+  if (typeof text !== 'string') throw new FST_ERR_SSE_FIELD('data', 'something that its serializer turns into a string', show(data))
+  return encodeLines('data: ', text)
+}
+
+function encodeLines (field: string, text: string): string {
+  if (!text.includes('\n') && !text.includes('\r')) return field + text + '\n'
+  return field + text.split(LINE_BREAK).join('\n' + field) + '\n'
+}
+
+function checkId (id: unknown): string | number {
+  if (typeof id === 'number' && Number.isFinite(id)) return id
+  if (typeof id === 'string' && !BREAKS_FIELD.test(id)) return id
+  throw new FST_ERR_SSE_FIELD('id', 'a string without CR, LF and NUL, or a finite number', show(id))
+}
+
+function checkName (name: unknown): string {
+  if (typeof name === 'string' && !BREAKS_FIELD.test(name)) return name
+  throw new FST_ERR_SSE_FIELD('event', 'a string without CR, LF and NUL', show(name))
+}
+
+function isFields (event: unknown): event is { [Field in keyof EventFields]: unknown } {
+  if (typeof event !== 'object' || event === null) return false
+  for (const key in event) {
+    switch (key) {
+      case 'id': case 'event': case 'data': case 'retry': case 'comment': continue
+      default: return false
+    }
+  }
+  return true
+}
+
+function notAnEvent (value: unknown): Error {
+  return new FST_ERR_SSE_EVENT(
+    `a source yields strings or objects with id, event, data, retry or comment, and nothing else; got ${show(value)}. ` +
+    'To send a value as data: yield { data: value }')
+}

@@ -1,0 +1,33 @@
+import createError from '@fastify/error'
+
+/**
+ * Every error this package throws, by its `code`. Each message says what was wrong, shows the value and names the mend.
+ */
+
+/** An option is unknown, or its value is not allowed. Thrown where the option is given: at registration or at the call. */
+export const FST_ERR_SSE_OPTION = createError<[option: string, allowed: string, value: string]>(
+  'FST_ERR_SSE_OPTION', "The event stream option '%s' must be %s, got %s", 500, TypeError)
+
+/** What was handed to `reply.sse` cannot be a source of events. */
+export const FST_ERR_SSE_SOURCE = createError<[value: string]>(
+  'FST_ERR_SSE_SOURCE', 'reply.sse takes an iterable, an async iterable, a stream, or a function that returns one, got %s', 500, TypeError)
+
+/** `reply.sse` was called on a reply that was sent already, or twice on the same reply. */
+export const FST_ERR_SSE_ALREADY_SENT = createError<[method: string, url: string]>(
+  'FST_ERR_SSE_ALREADY_SENT', 'The reply to %s %s was sent already: call reply.sse once, in place of reply.send', 500)
+
+/** The source yielded something that is not an event. A source error: the stream fails. */
+export const FST_ERR_SSE_EVENT = createError<[problem: string]>(
+  'FST_ERR_SSE_EVENT', 'Not an event: %s', 500, TypeError)
+
+/** A field of an event has a value that cannot go over the wire. A source error: the stream fails. */
+export const FST_ERR_SSE_FIELD = createError<[field: string, allowed: string, value: string]>(
+  'FST_ERR_SSE_FIELD', "The field '%s' of an event must be %s, got %s", 500, TypeError)
+
+/** `maxStreams` or `maxStreamsPerKey` is reached, or the server is closing; answered to clients other than an `EventSource`. */
+export const FST_ERR_SSE_LIMIT = createError(
+  'FST_ERR_SSE_LIMIT', 'Too many event streams are open: try again later', 503)
+
+/** The reason a stream's `signal` aborts with; its `reason` property is the close reason. */
+export const FST_ERR_SSE_CLOSED = createError<[reason: string]>(
+  'FST_ERR_SSE_CLOSED', 'The event stream was closed: %s', 500)

@@ -1,0 +1,47 @@
+import fp from 'fastify-plugin'
+import type { FastifyPluginAsync } from 'fastify'
+import { plugin } from './plugin'
+import type * as types from './types'
+
+declare module 'fastify' {
+  interface FastifyReply {
+    /**
+     * Answers with an event stream: drains `source` into the response until it ends or the client has gone.
+     *
+     * @throws FST_ERR_SSE_SOURCE when `source` is nothing that can be drained
+     * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
+     * @throws FST_ERR_SSE_ALREADY_SENT when the reply was sent already
+     */
+    sse<Event extends types.SseEvent = types.SseEvent> (source: types.Source<Event>, options?: types.SseOptions): FastifyReply
+  }
+
+  interface FastifyRequest {
+    /** The ID of the last event the client has seen, `''` when there is none. */
+    readonly lastEventId: string
+  }
+}
+
+type SsePlugin = FastifyPluginAsync<types.PluginOptions>
+
+// `require` and a default import find the plugin itself, a named import finds `ssePlugin`.
+const ssePlugin: SsePlugin & { default: SsePlugin, ssePlugin: SsePlugin } = Object.assign(plugin, { default: plugin, ssePlugin: plugin })
+fp(plugin, { fastify: '5.x', name: 'fastify-event-stream' })
+// What Node reads the names of a CommonJS module from, when it is imported.
+exports.ssePlugin = ssePlugin
+
+namespace ssePlugin {
+  export type CloseReason = types.CloseReason
+  export type EventFields<Data = unknown> = types.EventFields<Data>
+  export type EventIterable<Event = SseEvent> = types.EventIterable<Event>
+  export type Expiry = types.Expiry
+  export type PluginOptions = types.PluginOptions
+  export type Range = types.Range
+  export type Serializer = types.Serializer
+  export type Source<Event = SseEvent> = types.Source<Event>
+  export type SseEvent<Data = unknown> = types.SseEvent<Data>
+  export type SseOptions = types.SseOptions
+  export type StreamClosedError = types.StreamClosedError
+  export type StreamContext = types.StreamContext
+}
+
+export = ssePlugin

@@ -1,0 +1,91 @@
+import type { FastifyRequest } from 'fastify'
+import { StreamClosedError, type CloseReason } from './close-reason'
+import { StreamContext } from './context'
+import type { Feed, Sink } from './feed'
+import { discard, feedOf, type Source } from './source'
+
+const UNSETTLED_MS = 5_000
+
+/** The source's side of a stream: opens the source, drains it into a sink, and tells it to stop. */
+export class Intake {
+  readonly #source: Source<never> | Source<unknown>
+  readonly #request: FastifyRequest
+  readonly #sink: Sink
+  readonly #maxBuffer: number
+  #state: 'unopened' | 'opened' | 'stopped' = 'unopened'
+  #feed: Feed | undefined
+  #opening: Promise<void> | undefined
+  #controller: AbortController | undefined
+  #reason: StreamClosedError | undefined
+
+  constructor (source: Source<unknown>, request: FastifyRequest, sink: Sink, maxBuffer: number) {
+    this.#source = source
+    this.#request = request
+    this.#sink = sink
+    this.#maxBuffer = maxBuffer
+  }
+
+  /** Made when it is asked for: most of a stream's memory would be its signal. */
+  get signal (): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#reason !== undefined) this.#controller.abort(this.#reason)
+    }
+    return this.#controller.signal
+  }
+
+  open (): void {
+    if (this.#state !== 'unopened') return
+    this.#state = 'opened'
+    try {
+      const source = typeof this.#source === 'function'
+        ? this.#source(new StreamContext(this.#request, () => this.signal))
+        : this.#source
+      if (source instanceof Promise) this.#opening = source.then(this.#drain).catch(this.#failed)
+      else this.#drain(source)
+    } catch (error) {
+      this.#failed(error)
+    }
+  }
+
+  /** The sink has room again. */
+  resume (): void {
+    this.#feed?.resume()
+  }
+
+  /** Tells the source through its signal. */
+  abort (reason: CloseReason): void {
+    if (this.#reason !== undefined) return
+    this.#reason = new StreamClosedError(reason)
+    this.#controller?.abort(this.#reason)
+  }
+
+  /** Ends the draining, at once; a source that then does not come to its end is reported. */
+  stop (): void {
+    if (this.#state === 'stopped') return
+    if (this.#state === 'unopened') discard(this.#source)
+    this.#state = 'stopped'
+    const settled = this.#feed?.stop() ?? this.#opening
+    if (settled !== undefined) this.#watch(settled)
+  }
+
+  readonly #drain = (source: unknown): void => {
+    if (this.#state === 'stopped') return discard(source)
+    this.#feed = feedOf(source, this.#sink, this.#maxBuffer)
+    this.#feed.resume()
+  }
+
+  readonly #failed = (error: unknown): void => {
+    this.#sink.fail(error)
+  }
+
+  #watch (settled: Promise<unknown>): void {
+    const { method, routeOptions: { url }, log } = this.#request
+    const timer = setTimeout(() => {
+      log.warn({ route: `${method} ${url}`, reason: this.#reason?.reason },
+        'the source of a closed event stream still runs: it should heed its signal')
+    }, UNSETTLED_MS)
+    timer.unref()
+    void settled.finally(() => { clearTimeout(timer) })
+  }
+}

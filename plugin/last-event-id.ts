@@ -1,0 +1,21 @@
+// A client has no use for a longer one; channels write at most 128 bytes.
+const MAX_BYTES = 1024
+
+/**
+ * The last event ID a client sent with its request (WHATWG HTML 9.2.4), `''` when there is none.
+ *
+ * The `Last-Event-ID` header wins over the query parameter, which is for clients that cannot set headers. The value is
+ * UTF-8, which Node hands over as latin1. What no client can have received as an ID (over 1,024 bytes, or with CR, LF
+ * or NUL) counts as none.
+ *
+ * @param header the `last-event-id` header as Node gives it
+ * @param url the request's target, with its query
+ * @param parameter the name of the query parameter, or `false` to look at the header alone
+ */
+export function readLastEventId (header: string | string[] | undefined, url: string, parameter: string | false): string {
+  if (typeof header === 'string') return header.length > MAX_BYTES ? '' : Buffer.from(header, 'latin1').toString()
+  const query = url.indexOf('?')
+  if (parameter === false || query === -1) return ''
+  const id = new URLSearchParams(url.slice(query)).get(parameter) ?? ''
+  return Buffer.byteLength(id) > MAX_BYTES || /[\r\n\0]/.test(id) ? '' : id
+}

@@ -1,0 +1,202 @@
+import type { FastifyRequest, RegisterOptions } from 'fastify'
+import { FST_ERR_SSE_OPTION } from './errors'
+import type { Serializer, SseEvent } from './event'
+import { show } from './inspect'
+
+/** A range in milliseconds, from which a value is drawn anew for each connection. */
+export interface Range {
+  min: number
+  max: number
+}
+
+/** When a stream is to end: milliseconds from its opening, or the moment itself. */
+export type Expiry = number | Date
+
+/** Options of an event stream. The registration sets the defaults, a call of `reply.sse` overrides them. */
+export interface SseOptions {
+  /**
+   * No stream is quiet for longer than this many milliseconds: a comment line goes out in time, also before the first
+   * event. `false` turns it off. Default: 15,000.
+   */
+  heartbeat?: number | false | undefined
+  /** The reconnection time in milliseconds that is sent as the stream opens. Default: not sent, the client has its own. */
+  retry?: number | Range | undefined
+  /**
+   * How many milliseconds the response waits for the first event before its headers are sent. Within it a source that
+   * throws becomes an ordinary HTTP error, and one that ends without an event a 204 for an `EventSource`, which makes
+   * it stop reconnecting, and an empty 200 for other clients. `0` sends the headers at once. Default: 100.
+   */
+  prime?: number | undefined
+  /** Bytes that may be queued for one client, the socket's own buffer included. Default: 1 MiB. */
+  maxBuffer?: number | undefined
+  /** A client that takes no byte for this many milliseconds, while bytes wait for it, is cut. Default: 30,000. */
+  writeTimeout?: number | undefined
+  /**
+   * The stream is ended, between two events, when this is over, and the client reconnects. A number of milliseconds is
+   * shortened by up to a fifth, so that clients that came together do not come back together; a `Date` is kept. A
+   * function is asked for each request and may return `undefined` for no end. Default: none.
+   */
+  maxAge?: Expiry | ((request: FastifyRequest) => Expiry | undefined) | undefined
+  /** Streams that may be open at a time: in all where it is set at registration, else of the route. Default: no limit. */
+  maxStreams?: number | undefined
+  /** As `maxStreams`, for each key that `key` gives. Default: no limit. */
+  maxStreamsPerKey?: number | undefined
+  /** Whom a request counts for in `maxStreamsPerKey`; `undefined` counts for nobody. */
+  key?: ((request: FastifyRequest) => string | undefined) | undefined
+  /**
+   * On `app.close()` a source has `grace` milliseconds to finish after its `signal` aborted; then the client is sent a
+   * reconnection time drawn from `retry`, and the stream ends. Also what a client is told that is turned away by a
+   * limit. Default: `{ grace: 5_000, retry: { min: 1_000, max: 10_000 } }`.
+   */
+  shutdown?: { grace?: number | undefined, retry?: number | Range | undefined } | undefined
+  /**
+   * The last event that a client sees when the source throws after the stream was opened, or `undefined` for none.
+   * Without it nothing of the error leaves the server.
+   */
+  onError?: ((error: unknown, request: FastifyRequest) => SseEvent | undefined) | undefined
+  /** Turns data that is not a string or a `Uint8Array` into text. Default: `JSON.stringify`. */
+  serializer?: Serializer | undefined
+}
+
+/** Options of the plugin's registration. */
+export interface PluginOptions extends SseOptions, RegisterOptions {
+  /** The query parameter for clients that cannot set `Last-Event-ID`, or `false` for none. Default: `'lastEventId'`. */
+  lastEventIdParameter?: string | false | undefined
+}
+
+/** Options with every default filled in: what the rest of the code works with. */
+export interface ResolvedOptions {
+  heartbeat: number | false
+  retry: number | Range | undefined
+  prime: number
+  maxBuffer: number
+  writeTimeout: number
+  maxAge: SseOptions['maxAge']
+  maxStreams: number
+  maxStreamsPerKey: number
+  key: SseOptions['key']
+  shutdown: { grace: number, retry: number | Range }
+  onError: SseOptions['onError']
+  serializer: Serializer
+}
+
+export interface ResolvedPluginOptions {
+  lastEventIdParameter: string | false
+  stream: ResolvedOptions
+}
+
+export const DEFAULTS: ResolvedOptions = {
+  heartbeat: 15_000,
+  retry: undefined,
+  prime: 100,
+  maxBuffer: 1024 * 1024,
+  writeTimeout: 30_000,
+  maxAge: undefined,
+  maxStreams: Infinity,
+  maxStreamsPerKey: Infinity,
+  key: undefined,
+  shutdown: { grace: 5_000, retry: { min: 1_000, max: 10_000 } },
+  onError: undefined,
+  serializer: JSON.stringify
+}
+
+/** The longest time, in milliseconds, that a timer of Node can wait. */
+export const MAX_DELAY = 2 ** 31 - 1
+
+const isDelay = (value: unknown): boolean => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_DELAY
+const isPositive = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) > 0
+const isFunction = (value: unknown): boolean => typeof value === 'function'
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
+
+function isRetry (value: unknown): boolean {
+  if (!isObject(value)) return isDelay(value)
+  return isDelay(value['min']) && isDelay(value['max']) && Number(value['min']) <= Number(value['max']) && hasOnly(value, ['min', 'max'])
+}
+
+function isShutdown (value: unknown): boolean {
+  return isObject(value) && hasOnly(value, ['grace', 'retry']) &&
+    (value['grace'] === undefined || isDelay(value['grace'])) && (value['retry'] === undefined || isRetry(value['retry']))
+}
+
+function hasOnly (value: object, keys: string[]): boolean {
+  return Object.keys(value).every(key => keys.includes(key))
+}
+
+/** Whether a value can say when a stream is to end. */
+export function isExpiry (value: unknown): value is Expiry {
+  return isPositive(value) || (value instanceof Date && !Number.isNaN(value.getTime()))
+}
+
+type Check = [allowed: string, isAllowed: (value: unknown) => boolean]
+
+const DELAY = `an integer of milliseconds from 0 to ${MAX_DELAY}`
+const TIMEOUT: Check = [`an integer of milliseconds from 1 to ${MAX_DELAY}`, value => isDelay(value) && value !== 0]
+const COUNT: Check = ['a positive integer', isPositive]
+const FUNCTION: Check = ['a function', isFunction]
+
+const CHECKS: Record<keyof SseOptions, Check> = {
+  heartbeat: [`false or ${TIMEOUT[0]}`, value => value === false || TIMEOUT[1](value)],
+  retry: [`${DELAY}, or { min, max } of such with min <= max`, isRetry],
+  prime: [DELAY, isDelay],
+  maxBuffer: ['a positive integer of bytes', isPositive],
+  writeTimeout: TIMEOUT,
+  maxAge: ['a positive integer of milliseconds, a valid Date, or a function of the request that returns one of them or undefined', value => isFunction(value) || isExpiry(value)],
+  maxStreams: COUNT,
+  maxStreamsPerKey: COUNT,
+  key: FUNCTION,
+  shutdown: [`{ grace, retry } with grace ${DELAY} and retry such a number or { min, max }`, isShutdown],
+  onError: FUNCTION,
+  serializer: FUNCTION
+}
+
+const PLUGIN_CHECKS = {
+  lastEventIdParameter: ['a non-empty string or false', value => value === false || (typeof value === 'string' && value !== '')]
+} satisfies Record<string, Check>
+
+/**
+ * Checks options and lays them over others, once, so that nothing behind it meets an option that is not there.
+ *
+ * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
+ */
+export function resolveOptions (given: SseOptions, over: ResolvedOptions): ResolvedOptions {
+  check(given, CHECKS)
+  const options = {
+    heartbeat: given.heartbeat ?? over.heartbeat,
+    retry: given.retry ?? over.retry,
+    prime: given.prime ?? over.prime,
+    maxBuffer: given.maxBuffer ?? over.maxBuffer,
+    writeTimeout: given.writeTimeout ?? over.writeTimeout,
+    maxAge: given.maxAge ?? over.maxAge,
+    maxStreams: given.maxStreams ?? over.maxStreams,
+    maxStreamsPerKey: given.maxStreamsPerKey ?? over.maxStreamsPerKey,
+    key: given.key ?? over.key,
+    shutdown: {
+      grace: given.shutdown?.grace ?? over.shutdown.grace,
+      retry: given.shutdown?.retry ?? over.shutdown.retry
+    },
+    onError: given.onError ?? over.onError,
+    serializer: given.serializer ?? over.serializer
+  }
+  if (options.maxStreamsPerKey !== Infinity && options.key === undefined) {
+    throw new FST_ERR_SSE_OPTION('key', 'a function of the request where maxStreamsPerKey is set', 'undefined')
+  }
+  return options
+}
+
+/**
+ * As {@link resolveOptions}, for the registration.
+ *
+ * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
+ */
+export function resolvePluginOptions (given: PluginOptions): ResolvedPluginOptions {
+  const { lastEventIdParameter = 'lastEventId', prefix, logLevel, logSerializers, ...stream } = given
+  check({ lastEventIdParameter }, PLUGIN_CHECKS)
+  return { lastEventIdParameter, stream: resolveOptions(stream, DEFAULTS) }
+}
+
+function check (given: object, checks: Record<string, Check>): void {
+  for (const [option, value] of Object.entries(given)) {
+    const [allowed, isAllowed] = checks[option] ?? [`one of ${Object.keys(checks).join(', ')}`, () => false]
+    if (value !== undefined && !isAllowed(value)) throw new FST_ERR_SSE_OPTION(option, allowed, show(value))
+  }
+}

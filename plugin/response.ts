@@ -1,0 +1,62 @@
+import { Http2ServerResponse, constants } from 'node:http2'
+import { TLSSocket } from 'node:tls'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+
+/** Headers of every event stream. `X-Accel-Buffering` is what makes nginx pass events on as they come. */
+const HEADERS = {
+  'content-type': 'text/event-stream',
+  'cache-control': 'no-cache, no-store, no-transform',
+  'x-accel-buffering': 'no'
+}
+
+/** Sets the headers of an event stream, but for those the handler has chosen itself. Gives back the names set. */
+export function setHeaders (reply: FastifyReply): string[] {
+  const set: string[] = []
+  for (const [name, value] of Object.entries(HEADERS)) {
+    if (name === 'content-type' ? isEventStream(reply.getHeader(name)) : reply.hasHeader(name)) continue
+    reply.header(name, value)
+    set.push(name)
+  }
+  return set
+}
+
+function isEventStream (contentType: unknown): boolean {
+  return typeof contentType === 'string' && /^text\/event-stream\b/i.test(contentType)
+}
+
+/** Whether the request comes from an `EventSource`, for which any status but 200 is final (WHATWG HTML 9.2.2). */
+export function isEventSource (request: FastifyRequest): boolean {
+  return request.method === 'GET' && /\btext\/event-stream\b/i.test(request.headers.accept ?? '')
+}
+
+/** Whether the response has no body whatever is written (RFC 9110 6.4.1). */
+export function isBodyless (reply: FastifyReply): boolean {
+  return reply.request.method === 'HEAD' || reply.raw.statusCode === 304
+}
+
+/** Calls back once when the response is closed, be it done or cut. */
+export function onClosed (reply: FastifyReply, closed: () => void): void {
+  const { raw } = reply
+  raw.once('close', closed)
+  // A pipelined response has no socket yet, and does not hear of its end.
+  if (raw.socket === null) {
+    const { socket } = reply.request.raw
+    socket.once('close', closed)
+    raw.once('close', () => socket.off('close', closed))
+  }
+}
+
+/**
+ * Cuts a response so that its client can tell it from one that has ended: without the final chunk on HTTP/1.1
+ * (RFC 9112 8), with an error code on HTTP/2 (RFC 9113 5.4.2), and, where the close is the end of the body, by a reset.
+ */
+export function cut (reply: FastifyReply): void {
+  const { raw } = reply
+  if (raw instanceof Http2ServerResponse) {
+    raw.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  } else if (raw.headersSent && !raw.chunkedEncoding && raw.socket !== null && !(raw.socket instanceof TLSSocket)) {
+    raw.socket.resetAndDestroy()
+  } else {
+    raw.destroy()
+  }
+}

@@ -1,0 +1,88 @@
+import type { Readable } from 'node:stream'
+import type { ReadableStream } from 'node:stream/web'
+import { FST_ERR_SSE_SOURCE } from './errors'
+import type { SseEvent } from './event'
+import type { Feed, Sink } from './feed'
+import { show } from './inspect'
+import { Pull, type AnyIterator } from './pull'
+import { Push } from './push'
+import type { StreamContext } from './context'
+import { TextChunks } from './text-chunks'
+
+/**
+ * What can be drained of its events: an async iterable or iterable (a generator object, an array), a web
+ * `ReadableStream`, or a Node `Readable`. The chunks of a byte stream are text, decoded as UTF-8 across their borders.
+ */
+export type EventIterable<Event = SseEvent> =
+  AsyncIterable<Event> | Iterable<Event | Promise<Event>> | ReadableStream<Event | Uint8Array> | Readable
+
+/**
+ * Where a stream's events come from. A function, usually an async generator function, is called only when the stream
+ * is really opened: not for HEAD, and not when the client has already gone.
+ */
+export type Source<Event = SseEvent> =
+  EventIterable<Event> | ((stream: StreamContext) => EventIterable<Event> | Promise<EventIterable<Event>>)
+
+/** @throws FST_ERR_SSE_SOURCE when it can be seen at once that something is no source */
+export function checkSource (source: unknown): void {
+  if (typeof source === 'function') return
+  if (isReadable(source) || isReadableStream(source) || isIterable(source)) return
+  throw new FST_ERR_SSE_SOURCE(show(source))
+}
+
+/**
+ * Begins to drain an iterable: gives the feed, which waits for its first `resume`.
+ *
+ * @throws FST_ERR_SSE_SOURCE when it is not an iterable
+ */
+export function feedOf (source: unknown, sink: Sink, maxBuffer: number): Feed {
+  if (isReadable(source)) return new Push(source, sink, maxBuffer)
+  if (isReadableStream(source)) return new Pull(readerOf(source), sink)
+  if (isIterable(source)) return new Pull(iteratorOf(source), sink)
+  throw new FST_ERR_SSE_SOURCE(show(source))
+}
+
+/** Lets a source go that will not be drained, so that what it holds is freed. */
+export function discard (source: unknown): void {
+  if (typeof source === 'function') return
+  feedOf(source, NOWHERE, 0).stop()
+}
+
+const NOWHERE: Sink = { event: () => false, end () {}, fail () {}, overflow () {}, queued: 0 }
+
+function isReadable (source: unknown): source is Readable {
+  return isObject(source) && ['on', 'read', 'pause', 'resume', 'destroy'].every(name => typeof source[name] === 'function')
+}
+
+function isReadableStream (source: unknown): source is ReadableStream {
+  return isObject(source) && typeof source['getReader'] === 'function'
+}
+
+function isIterable (source: unknown): source is AsyncIterable<unknown> | Iterable<unknown> {
+  return isObject(source) && (Symbol.asyncIterator in source || Symbol.iterator in source)
+}
+
+function isObject (value: unknown): value is Record<string | symbol, unknown> {
+  return typeof value === 'object' && value !== null
+}
+
+function iteratorOf (source: AsyncIterable<unknown> | Iterable<unknown>): AnyIterator {
+  return Symbol.asyncIterator in source ? source[Symbol.asyncIterator]() : source[Symbol.iterator]()
+}
+
+/** A web stream's own iterator waits for a pending read before it cancels; a reader cancels at once. */
+function readerOf (stream: ReadableStream): AnyIterator {
+  const reader = stream.getReader()
+  const chunks = new TextChunks()
+  return {
+    async next (): Promise<IteratorResult<unknown>> {
+      for (;;) {
+        const { done, value } = await reader.read()
+        const event = done ? chunks.end() : value instanceof Uint8Array ? chunks.decode(value) : value
+        if (event !== '') return { done: false, value: event }
+        if (done) return { done: true, value: undefined }
+      }
+    },
+    return: () => reader.cancel()
+  }
+}

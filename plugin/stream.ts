@@ -1,0 +1,226 @@
+import type { FastifyReply } from 'fastify'
+import { Body, type BodyEvents } from './body'
+import { isAbort, type CloseReason } from './close-reason'
+import { encodeEvent, encodeRetry, HEARTBEAT } from './encode'
+import type { Sink } from './feed'
+import type { Heartbeats } from './heartbeat'
+import { show } from './inspect'
+import { Intake } from './intake'
+import type { Release } from './limits'
+import type { Expiry, ResolvedOptions } from './options'
+import { Outlet, type Target } from './outlet'
+import { cut, isBodyless, isEventSource, onClosed, setHeaders } from './response'
+import type { Source } from './source'
+import { Alarm, draw, momentOf } from './time'
+
+// What a client may take to receive the end of a stream while the server closes.
+const FAREWELL_MS = 1_000
+
+/** What a stream shares with the others of its plugin. */
+export interface Shared {
+  readonly heartbeats: Heartbeats
+  readonly open: Set<EventStream>
+}
+
+/**
+ * One event stream, from `reply.sse` until its response is closed.
+ *
+ * It is `waiting` until Fastify's hooks have run, `priming` until the first event or the end of the prime window sends
+ * the headers, then `open`. It is `closed` once, for one reason; the response may take a little longer.
+ */
+export class EventStream implements Sink, BodyEvents {
+  readonly body = new Body(this)
+  readonly #reply: FastifyReply
+  readonly #options: ResolvedOptions
+  readonly #expiry: Expiry | undefined
+  readonly #shared: Shared
+  readonly #release: Release
+  readonly #intake: Intake
+  readonly #ownHeaders: string[]
+  readonly #alarm = new Alarm()
+  readonly #startedAt = performance.now()
+  #state: 'waiting' | 'priming' | 'open' | 'closed' = 'waiting'
+  readonly #outlet = new Outlet(() => { this.#intake.resume() })
+  #shuttingDown = false
+  #events = 0
+
+  constructor (reply: FastifyReply, source: Source<unknown>, options: ResolvedOptions, expiry: Expiry | undefined, shared: Shared, release: Release) {
+    this.#reply = reply
+    this.#options = options
+    this.#expiry = expiry
+    this.#shared = shared
+    this.#release = release
+    this.#intake = new Intake(source, reply.request, this, options.maxBuffer)
+    this.#ownHeaders = setHeaders(reply)
+    shared.open.add(this)
+    onClosed(reply, () => { this.#responseClosed() })
+  }
+
+  start (target: Target, endTarget: boolean): void {
+    if (this.#state !== 'waiting') return
+    this.#state = 'priming'
+    this.#outlet.attach(target, endTarget)
+    if (isBodyless(this.#reply)) return this.#finish('finished')
+    if (this.#shuttingDown) return this.#farewell()
+
+    const { prime } = this.#options
+    if (prime === 0) this.#open(HEARTBEAT)
+    else this.#alarm.setIn(prime, () => { this.#open(HEARTBEAT) })
+    this.#intake.open()
+  }
+
+  discard (): void {
+    this.#close('finished')
+  }
+
+  abort (): void {
+    if (this.#state !== 'closed') this.#tearDown(this.#reply.raw.destroyed ? 'client' : 'error')
+  }
+
+  event (event: unknown): boolean {
+    if (this.#state === 'closed') return false
+    try {
+      const text = encodeEvent(event, this.#options.serializer)
+      this.#events++
+      if (this.#state === 'priming') this.#open(text)
+      else this.#outlet.write(text)
+      return !this.#outlet.isFull
+    } catch (error) {
+      this.fail(error)
+      return false
+    }
+  }
+
+  end (): void {
+    if (this.#state === 'closed') return
+    if (this.#shuttingDown) return this.#farewell()
+    // The status that makes an EventSource stop; one that is told to come back would, for ever.
+    if (this.#state === 'priming' && isEventSource(this.#reply.request)) {
+      this.#reply.code(204).removeHeader('content-type').removeHeader('content-encoding')
+    }
+    this.#finish('finished')
+  }
+
+  fail (error: unknown): void {
+    const { log } = this.#reply.request
+    if (this.#state === 'closed') {
+      if (!isAbort(error)) log.warn({ err: error }, 'the source of a closed event stream failed')
+    } else if (this.#shuttingDown && isAbort(error)) {
+      this.#farewell()
+    } else if (this.#state === 'open') {
+      log.error({ err: error }, 'event stream failed')
+      this.#outlet.write(this.#lastWords(error))
+      this.#outlet.drain(() => { cut(this.#reply) })
+      this.#close('error')
+    } else {
+      this.#close('error')
+      for (const name of [...this.#ownHeaders, 'content-type', 'content-encoding']) this.#reply.removeHeader(name)
+      this.body.emit('error', error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error }))
+    }
+  }
+
+  overflow (): void {
+    this.#tearDown('slow')
+  }
+
+  get queued (): number {
+    return this.#outlet.queued
+  }
+
+  /** Tells the source that the server closes, and settles, in bounded time, when the response is closed. */
+  async shutdown (): Promise<void> {
+    const closed = new Promise<void>(resolve => { onClosed(this.#reply, resolve) })
+    const { grace } = this.#options.shutdown
+    if (this.#state === 'closed') {
+      this.#alarm.setIn(grace, () => { cut(this.#reply) })
+    } else {
+      this.#shuttingDown = true
+      this.#alarm.setIn(grace, () => { this.#farewell() })
+      this.#intake.abort('shutdown')
+    }
+    await closed
+  }
+
+  #open (first: string): void {
+    const { raw } = this.#reply
+    const { retry, writeTimeout, heartbeat } = this.#options
+    try {
+      raw.writeHead(raw.statusCode)
+    } catch (error) {
+      return this.fail(error)
+    }
+    // From here on the response is an event stream whatever happens, and no handler timeout is to end it.
+    this.#reply.hijack()
+    this.#state = 'open'
+    this.#alarm.clear()
+    if (this.#expiry !== undefined) this.#alarm.setAt(momentOf(this.#expiry), () => { this.#finish('expired') })
+    raw.setTimeout(writeTimeout, () => { this.#quietSocket() })
+    if (heartbeat !== false) this.#shared.heartbeats.add(this.#outlet, heartbeat)
+    this.#outlet.write(retry === undefined ? first : encodeRetry(draw(retry)) + first)
+  }
+
+  /** Ends the stream while the server closes. */
+  #farewell (): void {
+    if (this.#state === 'priming') this.#open('')
+    if (this.#state !== 'open') return
+    this.#outlet.write(encodeRetry(draw(this.#options.shutdown.retry)))
+    this.#finish('shutdown')
+    this.#alarm.setIn(FAREWELL_MS, () => { cut(this.#reply) })
+  }
+
+  #finish (reason: CloseReason): void {
+    this.#outlet.end()
+    this.#close(reason)
+    this.body.emit('end')
+  }
+
+  #tearDown (reason: CloseReason): void {
+    this.#close(reason)
+    this.#outlet.abandon()
+    cut(this.#reply)
+  }
+
+  #close (reason: CloseReason): void {
+    const wasStarted = this.#state !== 'waiting'
+    this.#state = 'closed'
+    this.#alarm.clear()
+    this.#shared.heartbeats.remove(this.#outlet, this.#options.heartbeat)
+    this.#release()
+    if (reason !== 'finished') this.#intake.abort(reason)
+    this.#intake.stop()
+    if (!wasStarted) return
+    this.#reply.request.log.debug({
+      reason,
+      events: this.#events,
+      bytes: this.#outlet.bytes,
+      duration: Math.round(performance.now() - this.#startedAt)
+    }, 'event stream closed')
+  }
+
+  /** Node counts a partial write as activity, and nothing is written while bytes wait: so this client takes none. */
+  #quietSocket (): void {
+    if (this.#state === 'closed') cut(this.#reply)
+    else if (this.#outlet.isBusy) this.#tearDown('stalled')
+  }
+
+  #responseClosed (): void {
+    this.#shared.open.delete(this)
+    this.#alarm.clear()
+    this.#outlet.abandon()
+    if (this.#state === 'closed') return
+    // Somebody else has answered in our place: an error handler, or a handler timeout.
+    const answered = this.#state !== 'open' && this.#reply.raw.headersSent
+    this.#close(answered ? 'error' : 'client')
+  }
+
+  #lastWords (error: unknown): string {
+    const { onError, serializer } = this.#options
+    try {
+      const event = onError?.(error, this.#reply.request)
+      return event === undefined ? '' : encodeEvent(event, serializer)
+    } catch (err) {
+      this.#reply.request.log.error({ err }, 'onError of an event stream failed')
+      return ''
+    }
+  }
+}

@@ -1,0 +1,29 @@
+/**
+ * A source that never waits would keep the event loop for itself. So what all streams together do in one turn of the
+ * loop is bounded in time: when the turn is over, those that could go on wait, first come first served, for the next.
+ */
+
+const SLICE_MS = 5
+
+let deadline = 0
+const waiting: Array<() => void> = []
+
+/** Whether the streams have used up their part of this turn of the event loop. */
+export function turnIsOver (): boolean {
+  const now = performance.now()
+  if (deadline === 0) {
+    deadline = now + SLICE_MS
+    setImmediate(nextTurn)
+  }
+  return now > deadline
+}
+
+/** Calls `resume` in the next turn of the event loop that has time left. To be called when the turn is over. */
+export function afterTurn (resume: () => void): void {
+  waiting.push(resume)
+}
+
+function nextTurn (): void {
+  deadline = 0
+  for (let left = waiting.length; left > 0 && !turnIsOver(); left--) waiting.shift()?.()
+}

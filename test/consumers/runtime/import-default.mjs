@@ -1,0 +1,4 @@
+import ssePlugin from 'fastify-event-stream'
+import serve from './serve.cjs'
+
+await serve(ssePlugin)

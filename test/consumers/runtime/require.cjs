@@ -1,0 +1,5 @@
+'use strict'
+
+const ssePlugin = require('fastify-event-stream')
+
+require('./serve.cjs')(ssePlugin)
