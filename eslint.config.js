@@ -12,7 +12,9 @@ module.exports = [
     files: ['**/*.ts', '**/*.cts'],
     rules: {
       // The compiler checks this, and knows that a value and a namespace of types may share a name.
-      '@typescript-eslint/no-redeclare': 'off'
+      '@typescript-eslint/no-redeclare': 'off',
+      // `for await (const _ of ticks)`
+      '@typescript-eslint/no-unused-vars': ['error', { args: 'none', ignoreRestSiblings: true, varsIgnorePattern: '^_$' }]
     }
   },
   {

@@ -10,7 +10,7 @@ export const FST_ERR_SSE_OPTION = createError<[option: string, allowed: string, 
 
 /** What was handed to `reply.sse` cannot be a source of events. */
 export const FST_ERR_SSE_SOURCE = createError<[value: string]>(
-  'FST_ERR_SSE_SOURCE', 'reply.sse takes an iterable, an async iterable, a stream, or a function that returns one, got %s', 500, TypeError)
+  'FST_ERR_SSE_SOURCE', 'The source of an event stream must be an iterable, an async iterable, an unlocked stream, or a function that returns one, got %s', 500, TypeError)
 
 /** `reply.sse` was called on a reply that was sent already, or twice on the same reply. */
 export const FST_ERR_SSE_ALREADY_SENT = createError<[method: string, url: string]>(

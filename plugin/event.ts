@@ -17,8 +17,30 @@ export interface EventFields<Data = unknown> {
   comment?: string | undefined
 }
 
-/** What a source may yield: a string is the data of an unnamed event. */
-export type SseEvent<Data = unknown> = string | EventFields<Data>
+/** A map of event names to the types of their data; the unnamed event is `message`. This one allows any. */
+export type AnyEvents = Record<string, unknown>
+
+/** What a source may yield: fields, or a string that is the data of an unnamed event. */
+export type SseEvent<Events extends object = AnyEvents> = string extends keyof Events
+  ? string | EventFields
+  : NamedEvent<Events> | UnnamedEvent<Events> | EventWithoutData
+
+type NamedEvent<Events> = {
+  [Name in keyof Events & string]: EventFields<Events[Name]> & { event: Name, data: Events[Name] }
+}[keyof Events & string]
+
+type UnnamedEvent<Events> = Events extends { message: infer Data }
+  ? (EventFields<Data> & { event?: 'message' | undefined, data: Data }) | (string extends Data ? string : never)
+  : never
+
+interface EventWithoutData extends EventFields<undefined> {
+  event?: undefined
+}
+
+/** Refuses, at compile time, an event with a field that no event has. */
+export type KnownFields<Event> = [UnknownField<Event>] extends [never] ? unknown : { 'no field of an event': UnknownField<Event> }
+
+type UnknownField<Event> = 0 extends 1 & Event ? never : Event extends string ? never : Exclude<keyof Event, keyof EventFields>
 
 /** Turns the data of an event into text. */
 export type Serializer = (data: unknown) => string

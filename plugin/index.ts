@@ -8,11 +8,15 @@ declare module 'fastify' {
     /**
      * Answers with an event stream: drains `source` into the response until it ends or the client has gone.
      *
+     * @typeParam Events what the source may yield, as a map of event names to the types of their data
      * @throws FST_ERR_SSE_SOURCE when `source` is nothing that can be drained
      * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
      * @throws FST_ERR_SSE_ALREADY_SENT when the reply was sent already
      */
-    sse<Event extends types.SseEvent = types.SseEvent> (source: types.Source<Event>, options?: types.SseOptions): FastifyReply
+    sse<Events extends object = types.AnyEvents, Event extends types.SseEvent<Events> = types.SseEvent<Events>> (
+      source: types.Source<Event> & types.KnownFields<Event>,
+      options?: types.SseOptions
+    ): FastifyReply
   }
 
   interface FastifyRequest {
@@ -38,7 +42,7 @@ namespace ssePlugin {
   export type Range = types.Range
   export type Serializer = types.Serializer
   export type Source<Event = SseEvent> = types.Source<Event>
-  export type SseEvent<Data = unknown> = types.SseEvent<Data>
+  export type SseEvent<Events extends object = types.AnyEvents> = types.SseEvent<Events>
   export type SseOptions = types.SseOptions
   export type StreamClosedError = types.StreamClosedError
   export type StreamContext = types.StreamContext

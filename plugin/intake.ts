@@ -2,13 +2,14 @@ import type { FastifyRequest } from 'fastify'
 import { StreamClosedError, type CloseReason } from './close-reason'
 import { StreamContext } from './context'
 import type { Feed, Sink } from './feed'
+import { isThenable } from './pull'
 import { discard, feedOf, type Source } from './source'
 
 const UNSETTLED_MS = 5_000
 
 /** The source's side of a stream: opens the source, drains it into a sink, and tells it to stop. */
 export class Intake {
-  readonly #source: Source<never> | Source<unknown>
+  readonly #source: Source<unknown>
   readonly #request: FastifyRequest
   readonly #sink: Sink
   readonly #maxBuffer: number
@@ -41,7 +42,7 @@ export class Intake {
       const source = typeof this.#source === 'function'
         ? this.#source(new StreamContext(this.#request, () => this.signal))
         : this.#source
-      if (source instanceof Promise) this.#opening = source.then(this.#drain).catch(this.#failed)
+      if (isThenable(source)) this.#opening = Promise.resolve(source).then(this.#drain).catch(this.#failed)
       else this.#drain(source)
     } catch (error) {
       this.#failed(error)

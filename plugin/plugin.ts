@@ -50,7 +50,7 @@ export async function plugin (app: FastifyInstance, given: PluginOptions): Promi
  * to come back by an event stream that ends at once.
  */
 function turnAway (reply: FastifyReply, retry: number): FastifyReply {
-  reply.request.log.debug({ reason: 'limit' }, 'event stream refused')
+  reply.request.log.debug({ reason: 'limit', events: 0, bytes: 0, duration: 0 }, 'event stream closed')
   if (!isEventSource(reply.request)) {
     return reply.header('retry-after', Math.ceil(retry / 1000)).send(new FST_ERR_SSE_LIMIT())
   }

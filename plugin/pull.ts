@@ -105,6 +105,7 @@ export class Pull implements Feed {
   }
 }
 
-function isThenable (value: unknown): value is PromiseLike<unknown> {
+/** Whether a value is to be waited for, as `await` sees it. */
+export function isThenable (value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
 }

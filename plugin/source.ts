@@ -26,7 +26,7 @@ export type Source<Event = SseEvent> =
 /** @throws FST_ERR_SSE_SOURCE when it can be seen at once that something is no source */
 export function checkSource (source: unknown): void {
   if (typeof source === 'function') return
-  if (isReadable(source) || isReadableStream(source) || isIterable(source)) return
+  if (isReadableStream(source) ? !source.locked : isReadable(source) || isIterable(source)) return
   throw new FST_ERR_SSE_SOURCE(show(source))
 }
 
@@ -45,7 +45,11 @@ export function feedOf (source: unknown, sink: Sink, maxBuffer: number): Feed {
 /** Lets a source go that will not be drained, so that what it holds is freed. */
 export function discard (source: unknown): void {
   if (typeof source === 'function') return
-  feedOf(source, NOWHERE, 0).stop()
+  try {
+    feedOf(source, NOWHERE, 0).stop()
+  } catch {
+    // What cannot be drained holds nothing for us to free.
+  }
 }
 
 const NOWHERE: Sink = { event: () => false, end () {}, fail () {}, overflow () {}, queued: 0 }

@@ -70,7 +70,7 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   discard (): void {
-    this.#close('finished')
+    if (this.#state === 'waiting') this.#close('finished')
   }
 
   abort (): void {

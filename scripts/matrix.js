@@ -18,7 +18,7 @@ const carrier = `node-${process.platform}-${process.arch}`
 const majors = process.argv.length > 2 ? process.argv.slice(2) : ['20', '22', '24', '26']
 
 function newest (major) {
-  const found = JSON.parse(execFileSync('npm', ['view', '--json', `${carrier}@${major}`, 'version'], { encoding: 'utf8' }))
+  const found = JSON.parse(execFileSync('npm', ['view', '--json', `${carrier}@${major}`, 'version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }))
   return [found].flat().sort((a, b) => a.localeCompare(b, 'en', { numeric: true })).at(-1)
 }
 
@@ -37,9 +37,16 @@ function run (version) {
 
 const rows = majors.map(major => {
   const started = Date.now()
-  const version = newest(major)
-  console.log(`\n== Node ${version}`)
-  return { Node: version, passed: run(version), seconds: Math.round((Date.now() - started) / 1000) }
+  const row = { Node: major, passed: false, seconds: 0 }
+  try {
+    row.Node = newest(major)
+    console.log(`\n== Node ${row.Node}`)
+    row.passed = run(row.Node)
+  } catch (error) {
+    console.error(error.message)
+  }
+  row.seconds = Math.round((Date.now() - started) / 1000)
+  return row
 })
 
 console.table(rows)

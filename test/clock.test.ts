@@ -98,7 +98,9 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const took = performance.now() - asked
     t.ok(took < 4000, `it took ${Math.round(took)} ms, less than the grace that a busy stream would get`)
 
-    for (const body of streams) t.match(await body.text(), /retry: \d+\n\n$/, 'a stream ended as it should, and told its client when to return')
+    for (const body of streams) {
+      t.match(await body.text(), /\nretry: \d+\n$/, 'a stream ends whole, and tells its client when to return')
+    }
     t.strictSame(await clock.closeReasons(2), ['shutdown', 'shutdown'])
     idle.destroy()
   })

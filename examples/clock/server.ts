@@ -16,6 +16,7 @@ import ssePlugin from 'fastify-event-stream'
 
 const { HOST = '127.0.0.1', PORT = '8844', LOG_LEVEL = 'warn' } = process.env
 
+// A browser opens spare connections that never ask for anything: close() is not to wait for those.
 const app = fastify({ logger: { level: LOG_LEVEL }, forceCloseConnections: true })
 
 app.register(ssePlugin)
