@@ -5,8 +5,8 @@ import createError from '@fastify/error'
  */
 
 /** An option is unknown, or its value is not allowed. Thrown where the option is given: at registration or at the call. */
-export const FST_ERR_SSE_OPTION = createError<[option: string, allowed: string, value: string]>(
-  'FST_ERR_SSE_OPTION', "The event stream option '%s' must be %s, got %s", 500, TypeError)
+export const FST_ERR_SSE_OPTION = createError<[problem: string, value: string]>(
+  'FST_ERR_SSE_OPTION', 'Event stream options: %s, got %s', 500, TypeError)
 
 /** What was handed to `reply.sse` cannot be a source of events. */
 export const FST_ERR_SSE_SOURCE = createError<[value: string]>(

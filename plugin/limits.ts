@@ -21,12 +21,11 @@ export class Limits {
   admit (request: FastifyRequest, options: ResolvedOptions): Release | undefined {
     const route = this.#countOf(request)
     const releaseAll = this.#all.take(request, this.#registration)
-    const release = releaseAll && route.take(request, options)
-    if (release === undefined) return void releaseAll?.()
-    return () => {
-      releaseAll?.()
-      release()
-    }
+    if (releaseAll === undefined) return undefined
+    const releaseRoute = route.take(request, options)
+    if (releaseRoute !== undefined) return () => { releaseAll(); releaseRoute() }
+    releaseAll()
+    return undefined
   }
 
   #countOf (request: FastifyRequest): Count {
@@ -42,14 +41,14 @@ class Count {
   readonly #byKey = new Map<string, number>()
 
   take (request: FastifyRequest, { maxStreams, maxStreamsPerKey, key: keyOf }: ResolvedOptions): Release | undefined {
-    if (this.#open >= maxStreams) return
+    if (this.#open >= maxStreams) return undefined
     const key = maxStreamsPerKey === Infinity ? undefined : keyOf?.(request)
     if (key === undefined) {
       this.#open++
       return () => { this.#open-- }
     }
     const ofKey = this.#byKey.get(key) ?? 0
-    if (ofKey >= maxStreamsPerKey) return
+    if (ofKey >= maxStreamsPerKey) return undefined
     this.#open++
     this.#byKey.set(key, ofKey + 1)
     return () => {

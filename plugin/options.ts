@@ -1,7 +1,7 @@
 import type { FastifyRequest, RegisterOptions } from 'fastify'
 import { FST_ERR_SSE_OPTION } from './errors'
 import type { Serializer, SseEvent } from './event'
-import { show } from './inspect'
+import { checkOptions, PLUGIN_CHECKS, STREAM_CHECKS } from './option-checks'
 
 /** A range in milliseconds, from which a value is drawn anew for each connection. */
 export interface Range {
@@ -100,66 +100,13 @@ export const DEFAULTS: ResolvedOptions = {
   serializer: JSON.stringify
 }
 
-/** The longest time, in milliseconds, that a timer of Node can wait. */
-export const MAX_DELAY = 2 ** 31 - 1
-
-const isDelay = (value: unknown): boolean => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_DELAY
-const isPositive = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) > 0
-const isFunction = (value: unknown): boolean => typeof value === 'function'
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
-
-function isRetry (value: unknown): boolean {
-  if (!isObject(value)) return isDelay(value)
-  return isDelay(value['min']) && isDelay(value['max']) && Number(value['min']) <= Number(value['max']) && hasOnly(value, ['min', 'max'])
-}
-
-function isShutdown (value: unknown): boolean {
-  return isObject(value) && hasOnly(value, ['grace', 'retry']) &&
-    (value['grace'] === undefined || isDelay(value['grace'])) && (value['retry'] === undefined || isRetry(value['retry']))
-}
-
-function hasOnly (value: object, keys: string[]): boolean {
-  return Object.keys(value).every(key => keys.includes(key))
-}
-
-/** Whether a value can say when a stream is to end. */
-export function isExpiry (value: unknown): value is Expiry {
-  return isPositive(value) || (value instanceof Date && !Number.isNaN(value.getTime()))
-}
-
-type Check = [allowed: string, isAllowed: (value: unknown) => boolean]
-
-const DELAY = `an integer of milliseconds from 0 to ${MAX_DELAY}`
-const TIMEOUT: Check = [`an integer of milliseconds from 1 to ${MAX_DELAY}`, value => isDelay(value) && value !== 0]
-const COUNT: Check = ['a positive integer', isPositive]
-const FUNCTION: Check = ['a function', isFunction]
-
-const CHECKS: Record<keyof SseOptions, Check> = {
-  heartbeat: [`false or ${TIMEOUT[0]}`, value => value === false || TIMEOUT[1](value)],
-  retry: [`${DELAY}, or { min, max } of such with min <= max`, isRetry],
-  prime: [DELAY, isDelay],
-  maxBuffer: ['a positive integer of bytes', isPositive],
-  writeTimeout: TIMEOUT,
-  maxAge: ['a positive integer of milliseconds, a valid Date, or a function of the request that returns one of them or undefined', value => isFunction(value) || isExpiry(value)],
-  maxStreams: COUNT,
-  maxStreamsPerKey: COUNT,
-  key: FUNCTION,
-  shutdown: [`{ grace, retry } with grace ${DELAY} and retry such a number or { min, max }`, isShutdown],
-  onError: FUNCTION,
-  serializer: FUNCTION
-}
-
-const PLUGIN_CHECKS = {
-  lastEventIdParameter: ['a non-empty string or false', value => value === false || (typeof value === 'string' && value !== '')]
-} satisfies Record<string, Check>
-
 /**
  * Checks options and lays them over others, once, so that nothing behind it meets an option that is not there.
  *
  * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
  */
 export function resolveOptions (given: SseOptions, over: ResolvedOptions): ResolvedOptions {
-  check(given, CHECKS)
+  checkOptions(given, STREAM_CHECKS)
   const options = {
     heartbeat: given.heartbeat ?? over.heartbeat,
     retry: given.retry ?? over.retry,
@@ -178,7 +125,7 @@ export function resolveOptions (given: SseOptions, over: ResolvedOptions): Resol
     serializer: given.serializer ?? over.serializer
   }
   if (options.maxStreamsPerKey !== Infinity && options.key === undefined) {
-    throw new FST_ERR_SSE_OPTION('key', 'a function of the request where maxStreamsPerKey is set', 'undefined')
+    throw new FST_ERR_SSE_OPTION("'key' must be a function where 'maxStreamsPerKey' is set", 'undefined')
   }
   return options
 }
@@ -189,14 +136,9 @@ export function resolveOptions (given: SseOptions, over: ResolvedOptions): Resol
  * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
  */
 export function resolvePluginOptions (given: PluginOptions): ResolvedPluginOptions {
-  const { lastEventIdParameter = 'lastEventId', prefix, logLevel, logSerializers, ...stream } = given
-  check({ lastEventIdParameter }, PLUGIN_CHECKS)
+  // The three that Fastify itself takes from the same object are not ours to judge.
+  const { prefix, logLevel, logSerializers, ...ours } = given
+  checkOptions(ours, PLUGIN_CHECKS)
+  const { lastEventIdParameter = 'lastEventId', ...stream } = ours
   return { lastEventIdParameter, stream: resolveOptions(stream, DEFAULTS) }
-}
-
-function check (given: object, checks: Record<string, Check>): void {
-  for (const [option, value] of Object.entries(given)) {
-    const [allowed, isAllowed] = checks[option] ?? [`one of ${Object.keys(checks).join(', ')}`, () => false]
-    if (value !== undefined && !isAllowed(value)) throw new FST_ERR_SSE_OPTION(option, allowed, show(value))
-  }
 }

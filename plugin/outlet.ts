@@ -10,6 +10,7 @@ export interface Target {
   end (): unknown
   /** Transforms that hold data back, as those of node:zlib do, let it go with this. */
   flush? (): unknown
+  destroy? (error?: Error): unknown
 }
 
 /**

@@ -5,7 +5,7 @@ import { Heartbeats } from './heartbeat'
 import { readLastEventId } from './last-event-id'
 import { Limits } from './limits'
 import { resolveOptions, resolvePluginOptions, type PluginOptions, type SseOptions } from './options'
-import { isEventSource, setHeaders } from './response'
+import { isEventSource, keepUncompressed, setHeaders } from './response'
 import { checkSource, discard, type Source } from './source'
 import { EventStream, type Shared } from './stream'
 import { draw, expiryOf } from './time'
@@ -34,6 +34,7 @@ export async function plugin (app: FastifyInstance, given: PluginOptions): Promi
     const expiry = expiryOf(options.maxAge, request)
     const release = closing ? undefined : limits.admit(request, options)
     replied.add(this)
+    keepUncompressed(this)
     if (release !== undefined) return this.send(new EventStream(this, source, options, expiry, shared, release).body)
     discard(source)
     return turnAway(this, draw(options.shutdown.retry))

@@ -20,6 +20,15 @@ export function setHeaders (reply: FastifyReply): string[] {
   return set
 }
 
+/**
+ * Keeps `@fastify/compress` off: a transform of its own hides the compression, so that nobody could make it let go of
+ * an event before there is enough to fill a block. This header is how a request opts out of it.
+ */
+export function keepUncompressed ({ request }: FastifyReply): void {
+  if (!request.server.hasReplyDecorator('compress')) return
+  request.headers = { ...request.headers, 'x-no-compression': 'event stream' }
+}
+
 function isEventStream (contentType: unknown): boolean {
   return typeof contentType === 'string' && /^text\/event-stream\b/i.test(contentType)
 }

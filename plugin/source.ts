@@ -46,7 +46,7 @@ export function feedOf (source: unknown, sink: Sink, maxBuffer: number): Feed {
 export function discard (source: unknown): void {
   if (typeof source === 'function') return
   try {
-    feedOf(source, NOWHERE, 0).stop()
+    void feedOf(source, NOWHERE, 0).stop()
   } catch {
     // What cannot be drained holds nothing for us to free.
   }
@@ -82,8 +82,9 @@ function readerOf (stream: ReadableStream): AnyIterator {
     async next (): Promise<IteratorResult<unknown>> {
       for (;;) {
         const { done, value } = await reader.read()
-        const event = done ? chunks.end() : value instanceof Uint8Array ? chunks.decode(value) : value
-        if (event !== '') return { done: false, value: event }
+        if (!done && !(value instanceof Uint8Array)) return { done: false, value }
+        const text = done ? chunks.end() : chunks.decode(value)
+        if (text !== '') return { done: false, value: text }
         if (done) return { done: true, value: undefined }
       }
     },

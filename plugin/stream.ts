@@ -41,6 +41,7 @@ export class EventStream implements Sink, BodyEvents {
   readonly #startedAt = performance.now()
   #state: 'waiting' | 'priming' | 'open' | 'closed' = 'waiting'
   readonly #outlet = new Outlet(() => { this.#intake.resume() })
+  #transform: Target | undefined
   #shuttingDown = false
   #events = 0
 
@@ -60,6 +61,7 @@ export class EventStream implements Sink, BodyEvents {
     if (this.#state !== 'waiting') return
     this.#state = 'priming'
     this.#outlet.attach(target, endTarget)
+    if (target !== this.#reply.raw) this.#transform = target
     if (isBodyless(this.#reply)) return this.#finish('finished')
     if (this.#shuttingDown) return this.#farewell()
 
@@ -115,7 +117,10 @@ export class EventStream implements Sink, BodyEvents {
     } else {
       this.#close('error')
       for (const name of [...this.#ownHeaders, 'content-type', 'content-encoding']) this.#reply.removeHeader(name)
-      this.body.emit('error', error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error }))
+      const err = error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error })
+      // A transform on the way, which was given the body by `pipe`, would not hear of its error.
+      this.#transform?.destroy?.(err)
+      this.body.emit('error', err)
     }
   }
 

@@ -1,7 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import { FST_ERR_SSE_OPTION } from './errors'
 import { show } from './inspect'
-import { isExpiry, MAX_DELAY, type Expiry, type Range, type SseOptions } from './options'
+import { isExpiry, MAX_DELAY } from './option-checks'
+import type { Expiry, Range, SseOptions } from './options'
 
 /** A value of milliseconds, or one drawn from a range. */
 export function draw (value: number | Range): number {
@@ -16,7 +17,7 @@ export function draw (value: number | Range): number {
 export function expiryOf (maxAge: SseOptions['maxAge'], request: FastifyRequest): Expiry | undefined {
   const expiry = typeof maxAge === 'function' ? maxAge(request) : maxAge
   if (expiry === undefined || isExpiry(expiry)) return expiry
-  throw new FST_ERR_SSE_OPTION('maxAge', 'a function that gives a positive integer of milliseconds, a valid Date or undefined', show(expiry))
+  throw new FST_ERR_SSE_OPTION("the function 'maxAge' must return a positive integer of milliseconds, a valid Date or undefined", show(expiry))
 }
 
 /**

@@ -1,11 +1,11 @@
 /**
  * The two classic clock servers, as async generators.
  *
- * Two small servers pushed the current time to whoever was listening: a bare Node http server at /stream and a Java
- * servlet at /get. Each was a timer, a header block and a loop with its clean-up. Here each is a generator of a few
- * lines: the plugin writes the events, waits for slow clients and aborts the generator when its client goes.
+ * A bare Node server at /stream and a Java servlet at /get pushed the current time to whoever listened: each a timer,
+ * a block of headers and a loop with its clean-up. Here each is a generator of a few lines. The plugin writes the
+ * events, waits for slow clients, and aborts the generator when its client goes.
  *
- *     npm start        then open the address it prints; PORT, HOST and LOG_LEVEL change what you think they do
+ *     npm start        and open what it prints; the environment's PORT, HOST and LOG_LEVEL are heeded
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'

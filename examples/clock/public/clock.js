@@ -262,7 +262,7 @@ function duration (ms) {
 const all = clocks.map((settings) => new Clock(settings))
 for (const clock of all) clock.open()
 
-// A page kept in the back/forward cache would keep both streams open for nobody.
+// In the back/forward cache a page needs no streams, and without them it can be kept there.
 let paused = []
 addEventListener('pagehide', () => {
   paused = all.filter((clock) => !clock.isClosed)

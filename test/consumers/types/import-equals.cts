@@ -9,6 +9,6 @@ const app = Fastify()
 app.register(ssePlugin, options)
 // @ts-expect-error: the same check where the plugin is registered
 app.register(ssePlugin, { heartbeat: 'often' })
-app.get('/', (request, reply) => reply.sse([{ data: 'hello' }]))
+app.get('/', (request, reply) => reply.sse([{ data: request.lastEventId }]))
 
 export = wrong

@@ -9,4 +9,4 @@ const app = Fastify()
 app.register(eventStream.ssePlugin, options)
 // @ts-expect-error: the same check where the plugin is registered
 app.register(eventStream.ssePlugin, { heartbeat: 'often' })
-app.get('/', (request, reply) => reply.sse([{ data: 'hello' }]))
+app.get('/', (request, reply) => reply.sse([{ data: request.lastEventId }]))

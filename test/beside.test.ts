@@ -1,0 +1,472 @@
+import { once } from 'node:events'
+import { Readable, Transform } from 'node:stream'
+import { setTimeout } from 'node:timers/promises'
+import { constants } from 'node:zlib'
+import compress, { type FastifyCompressOptions } from '@fastify/compress'
+import cookie from '@fastify/cookie'
+import cors from '@fastify/cors'
+import helmet from '@fastify/helmet'
+import rateLimit from '@fastify/rate-limit'
+import swagger from '@fastify/swagger'
+import t, { type Test } from 'tap'
+import { request } from 'undici'
+import { EVENT_SOURCE, open, type Stream } from './helpers/client'
+import { deferred } from './helpers/deferred'
+import { serve } from './helpers/serve'
+import { connectTo, get } from './helpers/socket'
+
+const ORIGIN = 'https://page.example'
+const COOKIE = { path: '/', sameSite: false }
+
+async function * greet () {
+  yield 'hello'
+}
+
+/** How @fastify/compress is told to give out at once what it takes in. */
+const FLUSHED: FastifyCompressOptions = {
+  customTypes: /^text\/event-stream/,
+  zlibOptions: { flush: constants.Z_SYNC_FLUSH },
+  brotliOptions: { flush: constants.BROTLI_OPERATION_FLUSH }
+}
+
+t.test('@fastify/cors', async t => {
+  let calls = 0
+  const { url } = await serve(t, async app => {
+    await app.register(cors, { origin: [ORIGIN], credentials: true, methods: ['GET'] })
+    app.get('/', (request, reply) => reply.sse(() => {
+      calls++
+      return greet()
+    }))
+  })
+
+  t.test('a page of another origin may read a stream with credentials', async t => {
+    const { response, rest } = await open(t, url, { headers: { ...EVENT_SOURCE, origin: ORIGIN } })
+    t.equal(response.headers.get('access-control-allow-origin'), ORIGIN)
+    t.equal(response.headers.get('access-control-allow-credentials'), 'true')
+    t.equal(response.headers.get('vary'), 'Origin')
+    t.match(await rest(), [{ data: 'hello' }])
+  })
+
+  t.test('a preflight is answered without a stream', async t => {
+    const before = calls
+    const { statusCode, headers } = await request(url, {
+      method: 'OPTIONS',
+      headers: {
+        origin: ORIGIN,
+        'access-control-request-method': 'GET',
+        'access-control-request-headers': 'last-event-id'
+      }
+    })
+    t.equal(statusCode, 204)
+    t.equal(headers['access-control-allow-headers'], 'last-event-id')
+    t.equal(headers['content-type'], undefined)
+    t.equal(calls, before)
+  })
+})
+
+t.test('@fastify/cookie sets its cookies on a stream', async t => {
+  const { url } = await serve(t, async app => {
+    await app.register(cookie)
+    app.get('/', (request, reply) => reply.setCookie('seen', '1', COOKIE).setCookie('theme', 'dark', COOKIE).sse(greet))
+  })
+  const { response, rest } = await open(t, url)
+  t.same(response.headers.getSetCookie(), ['seen=1; Path=/', 'theme=dark; Path=/'])
+  t.match(await rest(), [{ data: 'hello' }])
+})
+
+t.test('@fastify/helmet sets its headers on a stream', async t => {
+  const { url } = await serve(t, async app => {
+    await app.register(helmet)
+    app.get('/', (request, reply) => reply.sse(greet))
+  })
+  const { response, rest } = await open(t, url)
+  t.equal(response.headers.get('x-content-type-options'), 'nosniff')
+  t.match(response.headers.get('content-security-policy'), /default-src/)
+  t.equal(response.headers.get('content-type'), 'text/event-stream')
+  t.match(await rest(), [{ data: 'hello' }])
+})
+
+t.test('@fastify/rate-limit tells its limits on a stream, and refuses with an ordinary 429', async t => {
+  let calls = 0
+  const { url } = await serve(t, async app => {
+    await app.register(rateLimit, { max: 1 })
+    app.get('/', (request, reply) => reply.sse(() => {
+      calls++
+      return greet()
+    }))
+  })
+  const { response, rest } = await open(t, url, { headers: EVENT_SOURCE })
+  t.equal(response.headers.get('x-ratelimit-limit'), '1')
+  t.equal(response.headers.get('x-ratelimit-remaining'), '0')
+  t.match(await rest(), [{ data: 'hello' }])
+
+  const { statusCode, headers, body } = await request(url, { headers: EVENT_SOURCE })
+  t.equal(statusCode, 429)
+  t.match(headers, { 'content-type': /^application\/json/, 'retry-after': /^\d+$/, 'cache-control': undefined })
+  t.match(await body.json(), { error: 'Too Many Requests' })
+  t.equal(calls, 1)
+})
+
+t.test('@fastify/compress', async t => {
+  /** A source that waits after each event until the client has it, or for so long that it cannot have been on its way. */
+  function oneByOne () {
+    const order: string[] = []
+    const arrivals = new Map(['a', 'b', 'c'].map(name => [name, deferred()]))
+    async function * source () {
+      for (const [name, { promise }] of arrivals) {
+        order.push(`${name} yielded`)
+        yield name
+        await Promise.race([promise, setTimeout(5_000, null, { ref: false })])
+      }
+    }
+    return { source, order, arrivals }
+  }
+
+  /** Reads such a source to its end: each event has to arrive before the next is yielded. */
+  async function readOneByOne (t: Test, { order, arrivals }: ReturnType<typeof oneByOne>, { next }: Stream) {
+    for (let event = await next(); event !== undefined; event = await next()) {
+      order.push(`${event.data} arrived`)
+      arrivals.get(event.data)?.resolve()
+    }
+    t.same(order, ['a yielded', 'a arrived', 'b yielded', 'b arrived', 'c yielded', 'c arrived'])
+  }
+
+  t.test('leaves streams alone by default', async t => {
+    const events = oneByOne()
+    const { url } = await serve(t, async app => {
+      await app.register(compress, { threshold: 0 })
+      app.get('/', (request, reply) => reply.sse(events.source))
+    })
+    const stream = await open(t, url, { headers: { 'accept-encoding': 'gzip, br' } })
+    t.equal(stream.response.headers.get('content-encoding'), null)
+    await readOneByOne(t, events, stream)
+  })
+
+  for (const encoding of ['gzip', 'br', 'deflate']) {
+    t.test(`${encoding} where customTypes ask for it delivers each event as it is yielded`, async t => {
+      const events = oneByOne()
+      const { url } = await serve(t, async app => {
+        await app.register(compress, { customTypes: /^text\/event-stream/ })
+        app.get('/', (request, reply) => reply.sse(events.source))
+      })
+      await readOneByOne(t, events, await open(t, url, { headers: { 'accept-encoding': encoding } }))
+    })
+
+    t.test(`${encoding} with flush set`, async t => {
+      const headers = { 'accept-encoding': encoding }
+      const ended = deferred<unknown>()
+      const headed = deferred<string>()
+      const arrived = deferred()
+      const events = oneByOne()
+      const { url, log } = await serve(t, async app => {
+        await app.register(compress, FLUSHED)
+        app.get('/events', (request, reply) => reply.sse(events.source))
+        app.get('/late', (request, reply) => reply.sse(async function * ({ signal }) {
+          yield await Promise.race([headed.promise, setTimeout(5_000, 'too late', { ref: false, signal })])
+        }, { prime: 1 }))
+        app.get('/empty', (request, reply) => reply.sse([]))
+        app.get('/unavailable', (request, reply) => reply.sse(async function * () {
+          throw Object.assign(new Error('no upstream'), { statusCode: 502 })
+        }))
+        app.get('/torn', (request, reply) => reply.sse(async function * () {
+          yield 'hello'
+          await arrived.promise
+          throw new Error('torn')
+        }))
+        app.get('/endless', (request, reply) => reply.sse(async function * ({ signal }) {
+          yield 'hello'
+          await once(signal, 'abort').finally(() => { ended.resolve(signal.reason) })
+        }))
+      })
+
+      t.test('delivers each event as it is yielded', async t => {
+        const stream = await open(t, `${url}/events`, { headers })
+        t.equal(stream.response.headers.get('content-encoding'), encoding)
+        await readOneByOne(t, events, stream)
+      })
+
+      t.test('sends the head of a stream that is still quiet', async t => {
+        const { next } = await open(t, `${url}/late`, { headers })
+        headed.resolve('in time')
+        t.match(await next(), { data: 'in time' })
+      })
+
+      t.test('answers an error before the first event', async t => {
+        const { statusCode, headers: answered, body } = await request(`${url}/unavailable`, { headers })
+        t.equal(statusCode, 502)
+        t.equal(answered['content-encoding'], undefined)
+        t.match(await body.json(), { message: 'no upstream' })
+      })
+
+      t.test('lets a client see that the source failed after the first event', async t => {
+        const { next } = await open(t, `${url}/torn`, { headers })
+        t.match(await next(), { data: 'hello' })
+        arrived.resolve()
+        await t.rejects(next())
+      })
+
+      t.test('ends an empty stream', async t => {
+        const { response, rest } = await open(t, `${url}/empty`, { headers })
+        t.equal(response.status, 200)
+        t.same(await rest(), [])
+      })
+
+      t.test('stops an EventSource whose stream is empty', async t => {
+        const { statusCode, headers: answered, body } = await request(`${url}/empty`, { headers: { ...headers, ...EVENT_SOURCE } })
+        t.equal(statusCode, 204)
+        t.equal(answered['content-encoding'], undefined)
+        t.equal(await body.text(), '')
+      })
+
+      t.test('ends the source when the client leaves', async t => {
+        const { next, close } = await open(t, `${url}/endless`, { headers })
+        t.match(await next(), { data: 'hello' })
+        close()
+        t.match(await ended.promise, { reason: 'client' })
+      })
+
+      t.same(log.complaints.map(({ err }) => (err as Error).message), ['no upstream', 'torn'])
+    })
+  }
+})
+
+t.test('@fastify/swagger documents a route that streams', async t => {
+  const { app, url } = await serve(t, async app => {
+    await app.register(swagger, { openapi: {} })
+    const content = { 'text/event-stream': { schema: { type: 'string', description: 'the time' } } }
+    app.get('/clock', {
+      schema: { summary: 'A clock', response: { 200: { description: 'Its ticks', content } } }
+    }, (request, reply) => reply.sse(greet))
+  })
+  const { rest } = await open(t, `${url}/clock`)
+  t.match(await rest(), [{ data: 'hello' }])
+  t.match(app.swagger(), {
+    paths: {
+      '/clock': {
+        get: {
+          summary: 'A clock',
+          responses: { 200: { content: { 'text/event-stream': { schema: { description: 'the time' } } } } }
+        }
+      }
+    }
+  })
+})
+
+t.test('hooks', async t => {
+  t.test('run for a stream as for any other, in their order', async t => {
+    const order: string[] = []
+    const responded = deferred()
+    const { url } = await serve(t, app => {
+      app.addHook('onRequest', async () => { order.push('onRequest') })
+      app.addHook('preHandler', async () => { order.push('preHandler') })
+      app.addHook('preSerialization', async (request, reply, payload) => {
+        order.push('preSerialization')
+        return payload
+      })
+      app.addHook('onSend', async () => {
+        await new Promise(resolve => { setImmediate(resolve) })
+        order.push('onSend')
+      })
+      app.addHook('onError', async () => { order.push('onError') })
+      app.addHook('onResponse', async () => {
+        order.push('onResponse')
+        responded.resolve()
+      })
+      app.get('/', (request, reply) => reply.sse(async function * () {
+        order.push('source')
+        yield 'hello'
+      }))
+    })
+    const { rest } = await open(t, url)
+    t.match(await rest(), [{ data: 'hello' }])
+    await responded.promise
+    t.same(order, ['onRequest', 'preHandler', 'onSend', 'source', 'onResponse'])
+  })
+
+  t.test('a session may set its header in onSend', async t => {
+    const { url } = await serve(t, app => {
+      app.decorateRequest('session', '')
+      app.addHook('onSend', async (request, reply) => {
+        reply.header('set-cookie', `session=${request.getDecorator<string>('session')}`)
+      })
+      app.get('/', (request, reply) => {
+        request.setDecorator('session', 's1')
+        return reply.sse(greet)
+      })
+    })
+    const { response, rest } = await open(t, url)
+    t.equal(response.headers.get('set-cookie'), 'session=s1')
+    t.match(await rest(), [{ data: 'hello' }])
+  })
+
+  t.test('onRequestAbort runs when the client leaves', async t => {
+    const aborted = deferred()
+    const { url } = await serve(t, app => {
+      app.addHook('onRequestAbort', async request => { aborted.resolve() })
+      app.get('/', (request, reply) => reply.sse(async function * ({ signal }) {
+        yield 'hello'
+        await once(signal, 'abort')
+      }))
+    })
+    const { next, close } = await open(t, url)
+    t.match(await next(), { data: 'hello' })
+    close()
+    await aborted.promise
+  })
+
+  t.test('an onSend hook that throws answers in place of the stream', async t => {
+    let calls = 0
+    const readable = new Readable({ objectMode: true, read () { this.push('hello') } })
+    const { url } = await serve(t, app => {
+      app.addHook('onSend', async (request, reply) => {
+        if (reply.statusCode === 200 && request.url !== '/hello') throw Object.assign(new Error('no'), { statusCode: 418 })
+      })
+      app.get('/function', (request, reply) => reply.sse(() => {
+        calls++
+        return greet()
+      }))
+      app.get('/readable', (request, reply) => reply.sse(readable))
+      app.get('/hello', (request, reply) => reply.sse(greet))
+    }, { plugin: { maxStreams: 1 } })
+
+    for (const path of ['/function', '/readable']) {
+      const { statusCode, headers, body } = await request(url + path)
+      t.equal(statusCode, 418)
+      t.match(headers['content-type'], 'application/json')
+      t.match(await body.json(), { message: 'no' })
+    }
+    t.equal(calls, 0)
+    if (!readable.closed) await once(readable, 'close')
+    t.equal(readable.readableDidRead, false)
+
+    const { rest } = await open(t, `${url}/hello`)
+    t.match(await rest(), [{ data: 'hello' }], 'the place of the others is free')
+  })
+
+  t.test('an onSend hook may replace the stream, which then never starts', async t => {
+    let calls = 0
+    const readable = new Readable({ objectMode: true, read () { this.push('hello') } })
+    const { url } = await serve(t, app => {
+      app.addHook('onSend', async (request, reply) => {
+        if (request.url === '/hello') return
+        reply.type('text/plain')
+        return 'instead'
+      })
+      app.get('/function', (request, reply) => reply.sse(() => {
+        calls++
+        return greet()
+      }))
+      app.get('/readable', (request, reply) => reply.sse(readable))
+      app.get('/hello', (request, reply) => reply.sse(greet))
+    }, { plugin: { maxStreams: 1 } })
+
+    for (const path of ['/function', '/readable']) {
+      const { statusCode, body } = await request(url + path)
+      t.equal(statusCode, 200)
+      t.equal(await body.text(), 'instead')
+    }
+    t.equal(calls, 0)
+    if (!readable.closed) await once(readable, 'close')
+
+    const { rest } = await open(t, `${url}/hello`)
+    t.match(await rest(), [{ data: 'hello' }], 'the place of the others is free')
+  })
+
+  t.test('an onSend hook may pipe the stream through a transform', async t => {
+    const shout = () => new Transform({
+      transform (chunk, encoding, callback) { callback(null, chunk.toString().replace('hello', 'HELLO')) }
+    })
+    const arrived = deferred()
+    const ended = deferred<unknown>()
+    const { url, log } = await serve(t, app => {
+      app.addHook('onSend', async (request, reply, payload) => (payload as Readable).pipe(shout()))
+      app.get('/finite', (request, reply) => reply.sse(async function * () {
+        yield 'hello'
+        await arrived.promise
+        yield 'hello again'
+      }))
+      app.get('/endless', (request, reply) => reply.sse(async function * ({ signal }) {
+        yield 'hello'
+        await once(signal, 'abort').finally(() => { ended.resolve(signal.reason) })
+      }))
+    })
+    const finite = await open(t, `${url}/finite`)
+    t.match(await finite.next(), { data: 'HELLO' })
+    arrived.resolve()
+    t.match(await finite.rest(), [{ data: 'HELLO again' }])
+
+    const endless = await open(t, `${url}/endless`)
+    t.match(await endless.next(), { data: 'HELLO' })
+    endless.close()
+    t.match(await ended.promise, { reason: 'client' })
+    t.same(log.complaints, [])
+  })
+})
+
+t.test('errors before the first event', async t => {
+  t.test('reach the error handler, which answers in its own content type', async t => {
+    const failure = new Error('no upstream')
+    const seen: unknown[] = []
+    const { url } = await serve(t, app => {
+      app.setErrorHandler((error, request, reply) => {
+        seen.push(error)
+        return reply.code(502).type('text/html').send('<p>Try again')
+      })
+      app.addHook('onError', async (request, reply, error) => { seen.push(error) })
+      app.get('/', (request, reply) => reply.header('x-own', 'kept').sse(async function * () {
+        throw failure
+      }))
+    })
+    const { statusCode, headers, body } = await request(url, { headers: EVENT_SOURCE })
+    t.equal(statusCode, 502)
+    t.match(headers, { 'content-type': /^text\/html/, 'x-own': 'kept', 'cache-control': undefined, 'x-accel-buffering': undefined })
+    t.equal(await body.text(), '<p>Try again')
+    t.same(seen, [failure, failure])
+  })
+
+  t.test('keep the headers that hooks have set', async t => {
+    const { url } = await serve(t, async app => {
+      await app.register(cors, { origin: ORIGIN })
+      app.get('/', (request, reply) => reply.sse(async function * () {
+        throw new Error('no')
+      }))
+    })
+    const { statusCode, headers, body } = await request(url, { headers: { origin: ORIGIN } })
+    t.equal(statusCode, 500)
+    t.equal(headers['access-control-allow-origin'], ORIGIN)
+    t.match(await body.json(), { message: 'no' })
+  })
+})
+
+t.test('trailers', async t => {
+  const arrived = deferred()
+  const { port } = await serve(t, app => {
+    app.get('/finite', (request, reply) => {
+      reply.trailer('x-count', (reply, payload, done) => { done(null, '1') })
+      return reply.sse(greet)
+    })
+    app.get('/torn', (request, reply) => {
+      reply.trailer('x-count', (reply, payload, done) => { done(null, '1') })
+      return reply.sse(async function * () {
+        yield 'hello'
+        await arrived.promise
+        throw new Error('torn')
+      })
+    })
+  })
+
+  t.test('follow a stream that has finished', async t => {
+    const client = await connectTo(t, port, get('/finite'))
+    const received = await client.until('x-count: 1\r\n\r\n')
+    t.match(received, /\r\nTrailer: x-count\r\n/i)
+    t.match(received, /data: hello\n\n\r\n0\r\nx-count: 1\r\n\r\n$/)
+  })
+
+  t.test('do not follow one that has failed', async t => {
+    const client = await connectTo(t, port, get('/torn'))
+    await client.until('data: hello')
+    arrived.resolve()
+    await client.closed
+    t.notMatch(client.received, /\r\n0\r\n/)
+  })
+})

@@ -1,0 +1,189 @@
+import { EventEmitter, on, once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setInterval } from 'node:timers/promises'
+import { createGzip } from 'node:zlib'
+import Fastify, { type FastifyInstance } from 'fastify'
+import t, { type Test } from 'tap'
+import { fetch } from 'undici'
+import ssePlugin from '../plugin/index'
+import { EVENT_SOURCE, open } from './helpers/client'
+import { deferred } from './helpers/deferred'
+
+const README = readFileSync(join(__dirname, '..', 'README.md'), 'utf8')
+const SNIPPETS = [...README.matchAll(/```js\n(.*?)```/gs)].map(([, code = '']) => code)
+
+/** The snippet that has this text in it. */
+function snippet (text: string): string {
+  const found = SNIPPETS.filter(code => code.includes(text))
+  if (found.length !== 1) throw new Error(`${found.length} snippets of the README have ${text}`)
+  return String(found[0])
+}
+
+const AsyncFunction: new (...source: string[]) => (...values: unknown[]) => Promise<unknown> =
+  Object.getPrototypeOf(async () => {}).constructor
+
+/** Runs a snippet as it stands, but for its imports, which are given; so is what its reader has elsewhere. */
+async function run (code: string, given: Record<string, unknown>): Promise<void> {
+  const body = code.replace(/^import .*\n/gm, '').replace(/^const app = .*\n/m, '').replace(/^await app\.(register|listen).*\n/gm, '')
+  await new AsyncFunction(...Object.keys(given), body)(...Object.values(given))
+}
+
+/** A server with the snippet's routes. */
+async function serve (t: Test, text: string, given: Record<string, unknown> = {}): Promise<{ app: FastifyInstance, url: string }> {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(ssePlugin)
+  const { PassThrough } = await import('node:stream')
+  await run(snippet(text), { app, setInterval, on, once, fetch, PassThrough, ...given })
+  return { app, url: await app.listen({ host: '127.0.0.1', port: 0 }) }
+}
+
+const tested = new Set<string>()
+
+function feature (text: string, title: string, test: (t: Test) => Promise<void>): void {
+  tested.add(snippet(text))
+  t.test(title, test)
+}
+
+feature("app.get('/clock'", 'the clock ticks', async t => {
+  const { url } = await serve(t, "app.get('/clock'")
+  const stream = await open(t, `${url}/clock`)
+  const tick = await stream.next()
+  t.equal(tick?.event, 'tick')
+  t.match(tick?.data, /^\d{4}-\d\d-\d\dT/)
+})
+
+feature("app.get('/jobs'", 'what is written to a PassThrough arrives', async t => {
+  const { url } = await serve(t, "app.get('/jobs'")
+  const events = await (await open(t, `${url}/jobs`)).rest()
+  t.same(events.map(({ event, data }) => [event, JSON.parse(data).state]), [['job', 'queued'], ['job', 'done']])
+})
+
+feature("app.post('/tokens'", 'tokens from upstream go through as they come', async t => {
+  const upstream = Fastify()
+  t.teardown(() => upstream.close())
+  upstream.post('/', (request, reply) => reply.send('snow ☃'))
+  const { url } = await serve(t, "app.post('/tokens'", { upstream: await upstream.listen({ host: '127.0.0.1', port: 0 }) })
+  const events = await (await open(t, `${url}/tokens`, { method: 'POST' })).rest()
+  t.equal(events.map(({ data }) => data).join(''), 'snow ☃')
+})
+
+feature("app.get('/events'", 'every field of an event goes over', async t => {
+  const { url } = await serve(t, "app.get('/events'")
+  t.same(await (await open(t, `${url}/events`)).rest(), [
+    { id: undefined, event: undefined, data: 'two\nlines' },
+    { id: '1', event: 'price', data: '{"symbol":"ACME","bid":12.5}' },
+    { id: undefined, event: 'bell', data: '' }
+  ])
+})
+
+feature("app.get('/countdown'", 'the countdown goes on where the client left', async t => {
+  const { url } = await serve(t, "app.get('/countdown'")
+  const ids = async (path: string, headers = {}): Promise<unknown[]> =>
+    (await (await open(t, url + path, { headers })).rest()).map(({ id }) => id)
+  t.same(await ids('/countdown'), ['5', '4', '3', '2', '1'])
+  t.same(await ids('/countdown', { 'last-event-id': '3' }), ['2', '1'])
+  t.same(await ids('/countdown?lastEventId=2'), ['1'])
+})
+
+feature("app.get('/orders'", 'orders arrive, and the generator ends with its client', async t => {
+  const orders = new EventEmitter()
+  const { url } = await serve(t, "app.get('/orders'", { orders })
+  const listening = new Promise<void>(resolve => {
+    orders.on('newListener', name => { if (name === 'order') setImmediate(resolve) })
+  })
+  const opened = open(t, `${url}/orders`)
+  await listening
+  orders.emit('order', { id: 1 })
+  const stream = await opened
+  t.match(await stream.next(), { event: 'order', data: '{"id":1}' })
+  const left = new Promise<void>(resolve => {
+    orders.on('removeListener', name => { if (name === 'order') resolve() })
+  })
+  stream.close()
+  await left
+  t.equal(orders.listenerCount('order'), 0)
+})
+
+feature("app.get('/report'", 'a missing report is a 404', async t => {
+  const { url } = await serve(t, "app.get('/report'", { load: async () => undefined })
+  const response = await fetch(`${url}/report?id=1`)
+  t.equal(response.status, 404)
+  t.match(await response.json(), { message: 'No such report' })
+})
+
+feature("app.get('/progress'", 'the last event of a failed stream is what onError says, then the connection is torn', async t => {
+  const { url } = await serve(t, "app.get('/progress'")
+  const stream = await open(t, `${url}/progress`)
+  t.match(await stream.next(), { event: 'progress', data: '10' })
+  t.match(await stream.next(), { event: 'failed', data: '{"request":"req-1"}' })
+  await t.rejects(stream.next())
+})
+
+feature("app.get('/inbox'", 'the fourth stream of a user is told to come back', async t => {
+  const { url } = await serve(t, "app.get('/inbox'")
+  const init = { headers: { ...EVENT_SOURCE, authorization: 'me' } }
+  await Promise.all([1, 2, 3].map(() => open(t, `${url}/inbox`, init)))
+  const fourth = await open(t, `${url}/inbox`, init)
+  t.same(await fourth.rest(), [])
+  t.ok(Number(fourth.retry()) >= 1000)
+})
+
+feature("app.get('/game'", 'a game is saved when the server closes', async t => {
+  const { app, url } = await serve(t, "app.get('/game'")
+  const stream = await open(t, `${url}/game`)
+  t.match(await stream.next(), { data: 'running' })
+  const closed = app.close()
+  t.match(await stream.next(), { data: 'saved' })
+  t.equal(await stream.next(), undefined)
+  t.ok(Number(stream.retry()) >= 1000)
+  await closed
+})
+
+feature("app.get('/finite'", 'a finite stream is injected whole', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(ssePlugin)
+  const printed: string[] = []
+  await run(snippet("app.get('/finite'"), { app, console: { log: (text: string) => printed.push(text) } })
+  t.same(printed, ['data: one\n\ndata: two\n\n'])
+})
+
+feature('payloadAsStream', 'an endless stream is injected as a stream', async t => {
+  const { app } = await serve(t, "app.get('/clock'")
+  const printed: string[] = []
+  await run(snippet('payloadAsStream'), { app, console: { log: (text: string) => printed.push(text) } })
+  t.match(printed.join(''), /event: tick\ndata: /)
+})
+
+feature('createGzip', 'each event passes the compression as it is yielded', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(ssePlugin)
+  await run(snippet('createGzip'), { app, createGzip })
+  const arrived = [deferred(), deferred()]
+  app.get('/', (request, reply) => reply.sse(async function * () {
+    yield 'one'
+    await arrived[0]?.promise
+    yield 'two'
+    await arrived[1]?.promise
+  }))
+  app.get('/fails', (request, reply) => reply.sse(async function * () { throw new Error('before the first event') }))
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+
+  const stream = await open(t, url)
+  t.equal(stream.response.headers.get('content-encoding'), 'gzip')
+  t.match(await stream.next(), { data: 'one' })
+  arrived[0]?.resolve()
+  t.match(await stream.next(), { data: 'two' })
+  arrived[1]?.resolve()
+  t.equal(await stream.next(), undefined)
+  const failed = await fetch(`${url}/fails`)
+  t.equal(failed.status, 500)
+  t.match(await failed.json(), { message: 'before the first event' })
+})
+
+t.test('every snippet of the README is run', async t => {
+  t.same(SNIPPETS.filter(code => !tested.has(code)), [])
+})
