@@ -6,7 +6,7 @@ import { readLastEventId } from './last-event-id'
 import { Limits } from './limits'
 import { resolveOptions, resolvePluginOptions, type PluginOptions, type SseOptions } from './options'
 import { isEventSource, keepUncompressed, setHeaders } from './response'
-import { checkSource, discard, type Source } from './source'
+import { discard, takeSource, type Source } from './source'
 import { EventStream, type Shared } from './stream'
 import { draw, expiryOf } from './time'
 
@@ -29,7 +29,7 @@ export async function plugin (app: FastifyInstance, given: PluginOptions): Promi
     if (this.sent || this.raw.headersSent || replied.has(this)) {
       throw new FST_ERR_SSE_ALREADY_SENT(request.method, request.url)
     }
-    checkSource(source)
+    takeSource(source)
     const options = given === undefined ? defaults : resolveOptions(given, defaults)
     const expiry = expiryOf(options.maxAge, request)
     const release = closing ? undefined : limits.admit(request, options)

@@ -80,7 +80,7 @@ export class Pull implements Feed {
     }
     if (isThenable(value)) {
       this.#pending = Promise.resolve(value)
-      this.#pending.then(this.#arrivedValue, this.#thrown)
+      this.#pending.then(this.#arrivedValue, this.#rejectedValue)
       return false
     }
     return this.#deliver(value)
@@ -92,6 +92,11 @@ export class Pull implements Feed {
     } catch (error) {
       this.#thrown(error)
     }
+  }
+
+  /** The iterator itself has not failed, and is still to be returned. */
+  readonly #rejectedValue = (error: unknown): void => {
+    this.#sink.fail(error)
   }
 
   #deliver (event: unknown): boolean {

@@ -23,11 +23,16 @@ export type EventIterable<Event = SseEvent> =
 export type Source<Event = SseEvent> =
   EventIterable<Event> | ((stream: StreamContext) => EventIterable<Event> | Promise<EventIterable<Event>>)
 
-/** @throws FST_ERR_SSE_SOURCE when it can be seen at once that something is no source */
-export function checkSource (source: unknown): void {
+/**
+ * Takes a source, to be drained when the hooks have run. Until then an error of a stream has nobody to go to; it must
+ * not end the process, and is found again when the draining begins.
+ *
+ * @throws FST_ERR_SSE_SOURCE when it can be seen at once that something is no source
+ */
+export function takeSource (source: unknown): void {
   if (typeof source === 'function') return
-  if (isReadableStream(source) ? !source.locked : isReadable(source) || isIterable(source)) return
-  throw new FST_ERR_SSE_SOURCE(show(source))
+  if (isReadable(source)) source.on('error', () => {})
+  else if (isReadableStream(source) ? source.locked : !isIterable(source)) throw new FST_ERR_SSE_SOURCE(show(source))
 }
 
 /**

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
-import { Readable, Transform } from 'node:stream'
+import { pipeline, Readable, Transform } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
-import { constants } from 'node:zlib'
-import compress, { type FastifyCompressOptions } from '@fastify/compress'
+import { createBrotliCompress, createDeflate, createGzip } from 'node:zlib'
+import compress from '@fastify/compress'
 import cookie from '@fastify/cookie'
 import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
@@ -20,13 +20,6 @@ const COOKIE = { path: '/', sameSite: false }
 
 async function * greet () {
   yield 'hello'
-}
-
-/** How @fastify/compress is told to give out at once what it takes in. */
-const FLUSHED: FastifyCompressOptions = {
-  customTypes: /^text\/event-stream/,
-  zlibOptions: { flush: constants.Z_SYNC_FLUSH },
-  brotliOptions: { flush: constants.BROTLI_OPERATION_FLUSH }
 }
 
 t.test('@fastify/cors', async t => {
@@ -107,59 +100,72 @@ t.test('@fastify/rate-limit tells its limits on a stream, and refuses with an or
   t.equal(calls, 1)
 })
 
-t.test('@fastify/compress', async t => {
-  /** A source that waits after each event until the client has it, or for so long that it cannot have been on its way. */
-  function oneByOne () {
-    const order: string[] = []
-    const arrivals = new Map(['a', 'b', 'c'].map(name => [name, deferred()]))
-    async function * source () {
-      for (const [name, { promise }] of arrivals) {
-        order.push(`${name} yielded`)
-        yield name
-        await Promise.race([promise, setTimeout(5_000, null, { ref: false })])
-      }
+/** A source that waits after each event until the client has it, or for so long that it cannot have been on its way. */
+function oneByOne () {
+  const order: string[] = []
+  const arrivals = new Map(['a', 'b', 'c'].map(name => [name, deferred()]))
+  async function * source () {
+    for (const [name, { promise }] of arrivals) {
+      order.push(`${name} yielded`)
+      yield name
+      await Promise.race([promise, setTimeout(5_000, null, { ref: false })])
     }
-    return { source, order, arrivals }
   }
+  return { source, order, arrivals }
+}
 
-  /** Reads such a source to its end: each event has to arrive before the next is yielded. */
-  async function readOneByOne (t: Test, { order, arrivals }: ReturnType<typeof oneByOne>, { next }: Stream) {
-    for (let event = await next(); event !== undefined; event = await next()) {
-      order.push(`${event.data} arrived`)
-      arrivals.get(event.data)?.resolve()
-    }
-    t.same(order, ['a yielded', 'a arrived', 'b yielded', 'b arrived', 'c yielded', 'c arrived'])
+/** Reads such a source to its end: each event has to arrive before the next is yielded. */
+async function readOneByOne (t: Test, { order, arrivals }: ReturnType<typeof oneByOne>, { next }: Stream) {
+  for (let event = await next(); event !== undefined; event = await next()) {
+    order.push(`${event.data} arrived`)
+    arrivals.get(event.data)?.resolve()
   }
+  t.same(order, ['a yielded', 'a arrived', 'b yielded', 'b arrived', 'c yielded', 'c arrived'])
+}
 
-  t.test('leaves streams alone by default', async t => {
-    const events = oneByOne()
-    const { url } = await serve(t, async app => {
-      await app.register(compress, { threshold: 0 })
-      app.get('/', (request, reply) => reply.sse(events.source))
-    })
-    const stream = await open(t, url, { headers: { 'accept-encoding': 'gzip, br' } })
-    t.equal(stream.response.headers.get('content-encoding'), null)
-    await readOneByOne(t, events, stream)
-  })
-
-  for (const encoding of ['gzip', 'br', 'deflate']) {
-    t.test(`${encoding} where customTypes ask for it delivers each event as it is yielded`, async t => {
+t.test('@fastify/compress holds no event back', async t => {
+  for (const [title, options] of Object.entries({
+    'by default': { threshold: 0 },
+    'where customTypes ask for event streams': { threshold: 0, customTypes: /event-stream|json/ }
+  })) {
+    t.test(title, async t => {
       const events = oneByOne()
       const { url } = await serve(t, async app => {
-        await app.register(compress, { customTypes: /^text\/event-stream/ })
-        app.get('/', (request, reply) => reply.sse(events.source))
+        await app.register(compress, options)
+        app.get('/events', (request, reply) => reply.sse(events.source))
+        app.get('/json', async () => ({ hello: 'world' }))
       })
-      await readOneByOne(t, events, await open(t, url, { headers: { 'accept-encoding': encoding } }))
-    })
+      const headers = { 'accept-encoding': 'br, gzip' }
+      const stream = await open(t, `${url}/events`, { headers })
+      t.equal(stream.response.headers.get('content-encoding'), null)
+      await readOneByOne(t, events, stream)
 
-    t.test(`${encoding} with flush set`, async t => {
-      const headers = { 'accept-encoding': encoding }
+      const other = await request(`${url}/json`, { headers })
+      t.equal(other.headers['content-encoding'], 'br', 'other routes are compressed')
+      await other.body.dump()
+    })
+  }
+})
+
+t.test('an onSend hook may compress a stream', async t => {
+  const compressions: Array<[title: string, encoding: string, compressed: (body: Readable) => Readable]> = [
+    ['gzip, by pipe', 'gzip', body => body.pipe(createGzip())],
+    ['gzip, by pipeline', 'gzip', body => pipeline(body, createGzip(), () => {})],
+    ['brotli, by pipe', 'br', body => body.pipe(createBrotliCompress())],
+    ['deflate, by pipeline', 'deflate', body => pipeline(body, createDeflate(), () => {})]
+  ]
+  for (const [title, encoding, compressed] of compressions) {
+    t.test(title, async t => {
       const ended = deferred<unknown>()
       const headed = deferred<string>()
       const arrived = deferred()
       const events = oneByOne()
-      const { url, log } = await serve(t, async app => {
-        await app.register(compress, FLUSHED)
+      const { url, log } = await serve(t, app => {
+        app.addHook('onSend', async (request, reply, payload) => {
+          if (typeof payload === 'string') return
+          reply.header('content-encoding', encoding)
+          return compressed(payload as Readable)
+        })
         app.get('/events', (request, reply) => reply.sse(events.source))
         app.get('/late', (request, reply) => reply.sse(async function * ({ signal }) {
           yield await Promise.race([headed.promise, setTimeout(5_000, 'too late', { ref: false, signal })])
@@ -179,47 +185,47 @@ t.test('@fastify/compress', async t => {
         }))
       })
 
-      t.test('delivers each event as it is yielded', async t => {
-        const stream = await open(t, `${url}/events`, { headers })
+      t.test('each event arrives as it is yielded', async t => {
+        const stream = await open(t, `${url}/events`)
         t.equal(stream.response.headers.get('content-encoding'), encoding)
         await readOneByOne(t, events, stream)
       })
 
-      t.test('sends the head of a stream that is still quiet', async t => {
-        const { next } = await open(t, `${url}/late`, { headers })
+      t.test('the head of a quiet stream arrives', async t => {
+        const { next } = await open(t, `${url}/late`)
         headed.resolve('in time')
         t.match(await next(), { data: 'in time' })
       })
 
-      t.test('answers an error before the first event', async t => {
-        const { statusCode, headers: answered, body } = await request(`${url}/unavailable`, { headers })
+      t.test('an error before the first event is answered, uncompressed', async t => {
+        const { statusCode, headers, body } = await request(`${url}/unavailable`)
         t.equal(statusCode, 502)
-        t.equal(answered['content-encoding'], undefined)
+        t.match(headers, { 'content-type': /^application\/json/, 'content-encoding': undefined })
         t.match(await body.json(), { message: 'no upstream' })
       })
 
-      t.test('lets a client see that the source failed after the first event', async t => {
-        const { next } = await open(t, `${url}/torn`, { headers })
+      t.test('a client sees that the source failed after the first event', async t => {
+        const { next } = await open(t, `${url}/torn`)
         t.match(await next(), { data: 'hello' })
         arrived.resolve()
         await t.rejects(next())
       })
 
-      t.test('ends an empty stream', async t => {
-        const { response, rest } = await open(t, `${url}/empty`, { headers })
+      t.test('an empty stream is one for any client', async t => {
+        const { response, rest } = await open(t, `${url}/empty`)
         t.equal(response.status, 200)
         t.same(await rest(), [])
       })
 
-      t.test('stops an EventSource whose stream is empty', async t => {
-        const { statusCode, headers: answered, body } = await request(`${url}/empty`, { headers: { ...headers, ...EVENT_SOURCE } })
+      t.test('an empty stream stops an EventSource', async t => {
+        const { statusCode, headers, body } = await request(`${url}/empty`, { headers: EVENT_SOURCE })
         t.equal(statusCode, 204)
-        t.equal(answered['content-encoding'], undefined)
+        t.match(headers, { 'content-type': undefined, 'content-encoding': undefined })
         t.equal(await body.text(), '')
       })
 
-      t.test('ends the source when the client leaves', async t => {
-        const { next, close } = await open(t, `${url}/endless`, { headers })
+      t.test('the source ends when the client leaves', async t => {
+        const { next, close } = await open(t, `${url}/endless`)
         t.match(await next(), { data: 'hello' })
         close()
         t.match(await ended.promise, { reason: 'client' })

@@ -202,7 +202,7 @@ t.test('maxStreams', async t => {
   t.test('an EventSource that was turned away comes in when there is a place again', async t => {
     const { url, log } = await serve(t, routes, { plugin: { maxStreams: 1, shutdown: { retry: 10 } } })
     const first = await open(t, `${url}/a`)
-    const source = new EventSource(`${url}/a`)
+    const source = new EventSource(`${url}/a`, { node: { reconnectionTime: 10 } })
     t.teardown(() => { source.close() })
     const opened = once(source, 'message')
     await log.take('event stream closed', 2)
@@ -313,14 +313,6 @@ t.test('a place is given back, once, when', async t => {
       setUp: app => app.server.on('connection', socket => socket.once('opened', () => socket.destroy())),
       request: (url, t) => t.rejects(fetch(url))
     },
-    'the client had left before the handler answered': {
-      answer: async reply => {
-        reply.raw.socket?.destroy()
-        if (!reply.raw.closed) await once(reply.raw, 'close')
-        return reply.sse(parked)
-      },
-      request: (url, t) => t.rejects(fetch(url))
-    },
     'the source throws before the headers are sent': { answer: reply => reply.sse(async function * () { throw new Error('source') }), request: status(500) },
     'the function of the source throws': { answer: reply => reply.sse(() => { throw new Error('source') }), request: status(500) },
     'the source throws after the headers were sent': {
@@ -328,6 +320,10 @@ t.test('a place is given back, once, when', async t => {
         yield 'one'
         throw new Error('source')
       }),
+      request: torn
+    },
+    'the last words to the client are more than may wait for it': {
+      answer: reply => reply.sse(Readable.from(['one', 1]), { maxBuffer: 10, onError: () => 'x'.repeat(100) }),
       request: torn
     },
     'the source yields what is no event': { answer: reply => reply.sse(['one', 1] as string[]), request: torn },
@@ -365,6 +361,14 @@ t.test('a place is given back, once, when', async t => {
         const client = await connectTo(t, Number(new URL(url).port), get('/way'))
         client.socket.pause()
       }
+    },
+    'the client had left before the handler answered': {
+      answer: async reply => {
+        reply.raw.socket?.destroy()
+        if (!reply.raw.closed) await once(reply.raw, 'close')
+        return reply.sse(parked)
+      },
+      request: (url, t) => t.rejects(fetch(url))
     }
   }
 
