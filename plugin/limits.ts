@@ -19,10 +19,11 @@ export class Limits {
 
   /** Takes a place for a stream, or gives nothing back when there is none left. */
   admit (request: FastifyRequest, options: ResolvedOptions): Release | undefined {
-    const route = this.#countOf(request)
-    const releaseAll = this.#all.take(request, this.#registration)
+    // The functions for the key may throw: both are asked before a place is taken.
+    const key = keyOf(request, options)
+    const releaseAll = this.#all.take(keyOf(request, this.#registration), this.#registration)
     if (releaseAll === undefined) return undefined
-    const releaseRoute = route.take(request, options)
+    const releaseRoute = this.#countOf(request).take(key, options)
     if (releaseRoute !== undefined) return () => { releaseAll(); releaseRoute() }
     releaseAll()
     return undefined
@@ -36,13 +37,16 @@ export class Limits {
   }
 }
 
+function keyOf (request: FastifyRequest, { key, maxStreamsPerKey }: ResolvedOptions): string | undefined {
+  return maxStreamsPerKey === Infinity ? undefined : key?.(request)
+}
+
 class Count {
   #open = 0
   readonly #byKey = new Map<string, number>()
 
-  take (request: FastifyRequest, { maxStreams, maxStreamsPerKey, key: keyOf }: ResolvedOptions): Release | undefined {
+  take (key: string | undefined, { maxStreams, maxStreamsPerKey }: ResolvedOptions): Release | undefined {
     if (this.#open >= maxStreams) return undefined
-    const key = maxStreamsPerKey === Infinity ? undefined : keyOf?.(request)
     if (key === undefined) {
       this.#open++
       return () => { this.#open-- }

@@ -43,7 +43,12 @@ export function isBodyless (reply: FastifyReply): boolean {
   return reply.request.method === 'HEAD' || reply.raw.statusCode === 304
 }
 
-/** Calls back once when the response is closed, be it done or cut. */
+/** Whether the client has gone already, so that no event will tell it any more. */
+export function isGone ({ raw, request }: FastifyReply): boolean {
+  return raw instanceof Http2ServerResponse ? raw.stream.destroyed : raw.destroyed || request.raw.socket.destroyed
+}
+
+/** Calls back when the response is closed, be it done or cut; perhaps more than once. */
 export function onClosed (reply: FastifyReply, closed: () => void): void {
   const { raw } = reply
   raw.once('close', closed)

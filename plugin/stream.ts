@@ -125,7 +125,7 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   overflow (): void {
-    this.#tearDown('slow')
+    if (this.#state !== 'closed') this.#tearDown('slow')
   }
 
   get queued (): number {
@@ -157,11 +157,15 @@ export class EventStream implements Sink, BodyEvents {
     // From here on the response is an event stream whatever happens, and no handler timeout is to end it.
     this.#reply.hijack()
     this.#state = 'open'
-    this.#alarm.clear()
-    if (this.#expiry !== undefined) this.#alarm.setAt(momentOf(this.#expiry), () => { this.#finish('expired') })
+    if (!this.#shuttingDown) this.#awaitExpiry()
     raw.setTimeout(writeTimeout, () => { this.#quietSocket() })
     if (heartbeat !== false) this.#shared.heartbeats.add(this.#outlet, heartbeat)
     this.#outlet.write(retry === undefined ? first : encodeRetry(draw(retry)) + first)
+  }
+
+  #awaitExpiry (): void {
+    this.#alarm.clear()
+    if (this.#expiry !== undefined) this.#alarm.setAt(momentOf(this.#expiry), () => { this.#finish('expired') })
   }
 
   /** Ends the stream while the server closes. */
