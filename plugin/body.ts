@@ -39,4 +39,14 @@ export class Body extends Stream {
     this.#stream.abort()
     return this
   }
+
+  /** Tells that nothing more comes; as a stream does, in a tick of its own, since `pipe` may not have returned. */
+  end (): void {
+    process.nextTick(() => { this.emit('end') })
+  }
+
+  /** Tells that the body failed before the headers were sent, so that an error can be answered. */
+  fail (error: Error): void {
+    process.nextTick(() => { this.emit('error', error) })
+  }
 }

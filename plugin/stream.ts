@@ -120,7 +120,7 @@ export class EventStream implements Sink, BodyEvents {
       const err = error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error })
       // A transform on the way, which was given the body by `pipe`, would not hear of its error.
       this.#transform?.destroy?.(err)
-      this.body.emit('error', err)
+      this.body.fail(err)
     }
   }
 
@@ -180,7 +180,7 @@ export class EventStream implements Sink, BodyEvents {
   #finish (reason: CloseReason): void {
     this.#outlet.end()
     this.#close(reason)
-    this.body.emit('end')
+    this.body.end()
   }
 
   #tearDown (reason: CloseReason): void {

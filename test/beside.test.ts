@@ -185,46 +185,46 @@ t.test('an onSend hook may compress a stream', async t => {
         }))
       })
 
-      t.test('each event arrives as it is yielded', async t => {
+      await t.test('each event arrives as it is yielded', async t => {
         const stream = await open(t, `${url}/events`)
         t.equal(stream.response.headers.get('content-encoding'), encoding)
         await readOneByOne(t, events, stream)
       })
 
-      t.test('the head of a quiet stream arrives', async t => {
+      await t.test('the head of a quiet stream arrives', async t => {
         const { next } = await open(t, `${url}/late`)
         headed.resolve('in time')
         t.match(await next(), { data: 'in time' })
       })
 
-      t.test('an error before the first event is answered, uncompressed', async t => {
+      await t.test('an error before the first event is answered, uncompressed', async t => {
         const { statusCode, headers, body } = await request(`${url}/unavailable`)
         t.equal(statusCode, 502)
         t.match(headers, { 'content-type': /^application\/json/, 'content-encoding': undefined })
         t.match(await body.json(), { message: 'no upstream' })
       })
 
-      t.test('a client sees that the source failed after the first event', async t => {
+      await t.test('a client sees that the source failed after the first event', async t => {
         const { next } = await open(t, `${url}/torn`)
         t.match(await next(), { data: 'hello' })
         arrived.resolve()
         await t.rejects(next())
       })
 
-      t.test('an empty stream is one for any client', async t => {
+      await t.test('an empty stream is one for any client', async t => {
         const { response, rest } = await open(t, `${url}/empty`)
         t.equal(response.status, 200)
         t.same(await rest(), [])
       })
 
-      t.test('an empty stream stops an EventSource', async t => {
+      await t.test('an empty stream stops an EventSource', async t => {
         const { statusCode, headers, body } = await request(`${url}/empty`, { headers: EVENT_SOURCE })
         t.equal(statusCode, 204)
         t.match(headers, { 'content-type': undefined, 'content-encoding': undefined })
         t.equal(await body.text(), '')
       })
 
-      t.test('the source ends when the client leaves', async t => {
+      await t.test('the source ends when the client leaves', async t => {
         const { next, close } = await open(t, `${url}/endless`)
         t.match(await next(), { data: 'hello' })
         close()

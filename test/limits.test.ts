@@ -323,7 +323,11 @@ t.test('a place is given back, once, when', async t => {
       request: torn
     },
     'the last words to the client are more than may wait for it': {
-      answer: reply => reply.sse(Readable.from(['one', 1]), { maxBuffer: 10, onError: () => 'x'.repeat(100) }),
+      answer: reply => reply.sse(Readable.from((async function * () {
+        yield 'one'
+        await new Promise(resolve => { setTimeout(resolve, 10) })
+        yield 1
+      })()), { maxBuffer: 10, onError: () => 'x'.repeat(100) }),
       request: torn
     },
     'the source yields what is no event': { answer: reply => reply.sse(['one', 1] as string[]), request: torn },
@@ -382,12 +386,13 @@ t.test('a place is given back, once, when', async t => {
           else reply.raw.once('close', () => { setImmediate(closed.resolve) })
           return answer(reply)
         })
-        app.get('/', (request, reply) => reply.sse(parked))
+        app.get('/a', (request, reply) => reply.sse(parked))
+        app.get('/b', (request, reply) => reply.sse(parked))
       }, { plugin: { maxStreams: 1 } })
       await request(`${url}/way`, t)
       await closed.promise
-      t.equal((await open(t, url)).response.status, 200, 'there is a place')
-      t.equal((await open(t, url)).response.status, 503, 'and not a second one')
+      t.equal((await open(t, `${url}/a`)).response.status, 200, 'there is a place')
+      t.equal((await open(t, `${url}/b`)).response.status, 503, 'and not a second one')
     })
   }
 })

@@ -1,6 +1,6 @@
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 import type { Test } from 'tap'
-import { fetch, type RequestInit, type Response } from 'undici'
+import { Agent, fetch, type RequestInit, type Response } from 'undici'
 
 export interface Stream {
   response: Response
@@ -17,8 +17,11 @@ export interface Stream {
 /** Opens a stream with undici's fetch; it is left at the end of the test. */
 export async function open (t: Test, url: string, init: RequestInit = {}): Promise<Stream> {
   const controller = new AbortController()
-  t.teardown(() => { controller.abort() })
-  const response = await fetch(url, { ...init, signal: controller.signal })
+  // A pool that is shared with other requests connects anew, and to no purpose, when one of them is aborted: to
+  // `server.close()` such a connection is not idle.
+  const dispatcher = new Agent()
+  t.teardown(() => leave())
+  const response = await fetch(url, { dispatcher, ...init, signal: controller.signal })
   const chunks = response.body?.pipeThrough(new TextDecoderStream())[Symbol.asyncIterator]()
   const events: EventSourceMessage[] = []
   let retry: number | undefined
@@ -39,7 +42,12 @@ export async function open (t: Test, url: string, init: RequestInit = {}): Promi
     return all
   }
 
-  return { response, next, rest, retry: () => retry, close: () => { controller.abort() } }
+  async function leave (): Promise<void> {
+    controller.abort()
+    await dispatcher.destroy()
+  }
+
+  return { response, next, rest, retry: () => retry, close: () => { leave() } }
 }
 
 /** The headers of an EventSource. */

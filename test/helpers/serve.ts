@@ -16,16 +16,18 @@ export interface Served {
 interface Options {
   plugin?: ssePlugin.PluginOptions
   fastify?: FastifyHttpOptions<Server>
+  /** Default: a free one. */
+  port?: number
 }
 
-/** Starts a server with the plugin on a free port of loopback, and closes it at the end of the test. */
-export async function serve (t: Test, routes: (app: FastifyInstance) => unknown, { plugin = {}, fastify }: Options = {}): Promise<Served> {
+/** Starts a server with the plugin on a port of loopback, and closes it at the end of the test. */
+export async function serve (t: Test, routes: (app: FastifyInstance) => unknown, { plugin = {}, fastify, port: wanted = 0 }: Options = {}): Promise<Served> {
   const log = new Lines()
   const app = Fastify({ ...fastify, logger: { level: 'debug', stream: log } })
   t.teardown(() => app.close())
   await app.register(ssePlugin, plugin)
   await routes(app)
-  await app.listen({ host: '127.0.0.1', port: 0 })
+  await app.listen({ host: '127.0.0.1', port: wanted })
   const { port } = app.server.address() as AddressInfo
   return { app, port, url: `http://127.0.0.1:${port}`, log }
 }
