@@ -1,6 +1,7 @@
 import { FST_ERR_SSE_EVENT, FST_ERR_SSE_FIELD } from './errors'
-import type { EventFields, Serializer } from './event'
+import type { EventFields } from './event'
 import { show } from './inspect'
+import type { ToText } from './to-text'
 
 /** The smallest thing a client ignores: a comment of one byte, without the blank line that some clients dispatch. */
 export const HEARTBEAT = ':\n'
@@ -18,8 +19,8 @@ const BREAKS_FIELD = /[\r\n\0]/
  * @throws FST_ERR_SSE_EVENT when `event` is not an event
  * @throws FST_ERR_SSE_FIELD when one of its fields cannot go over the wire
  */
-export function encodeEvent (event: unknown, serialize: Serializer): string {
-  if (typeof event === 'string') return encodeLines('data: ', event) + '\n'
+export function encodeEvent (event: unknown, toText: ToText): string {
+  if (typeof event === 'string') return encodeLines('data: ', toText(event, 'message')) + '\n'
   if (!isFields(event)) throw notAnEvent(event)
 
   const { comment, retry, id, event: name, data } = event
@@ -31,9 +32,12 @@ export function encodeEvent (event: unknown, serialize: Serializer): string {
     return text
   }
   if (id !== undefined) text += `id: ${checkId(id)}\n`
-  if (name !== undefined) text += `event: ${checkName(name)}\n`
-  if (data !== undefined) text += encodeData(data, serialize)
-  else if (name !== undefined) text += 'data:\n'
+  if (name !== undefined) {
+    const checked = checkName(name)
+    text += `event: ${checked}\n` + encodeLines('data: ', toText(data, checked === '' ? 'message' : checked))
+  } else if (data !== undefined) {
+    text += encodeLines('data: ', toText(data, 'message'))
+  }
   return text + '\n'
 }
 
@@ -52,14 +56,6 @@ export function encodeRetry (retry: unknown): string {
 function encodeComment (comment: unknown): string {
   if (typeof comment !== 'string') throw new FST_ERR_SSE_FIELD('comment', 'a string', show(comment))
   return encodeLines(': ', comment)
-}
-
-function encodeData (data: unknown, serialize: Serializer): string {
-  if (typeof data === 'string') return encodeLines('data: ', data)
-  if (data instanceof Uint8Array) return `data: ${Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')}\n`
-  const text = typeof data === 'function' || typeof data === 'symbol' ? undefined : serialize(data)
-  if (typeof text !== 'string') throw new FST_ERR_SSE_FIELD('data', 'something that its serializer turns into a string', show(data))
-  return encodeLines('data: ', text)
 }
 
 function encodeLines (field: string, text: string): string {

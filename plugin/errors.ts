@@ -31,3 +31,7 @@ export const FST_ERR_SSE_LIMIT = createError(
 /** The reason a stream's `signal` aborts with; its `reason` property is the close reason. */
 export const FST_ERR_SSE_CLOSED = createError<[reason: string]>(
   'FST_ERR_SSE_CLOSED', 'The event stream was closed: %s', 500)
+
+/** A route is declared as an event stream in a way that cannot work. Thrown where the route is declared, or at start. */
+export const FST_ERR_SSE_ROUTE = createError<[route: string, problem: string]>(
+  'FST_ERR_SSE_ROUTE', 'The event stream route %s: %s', 500, TypeError)

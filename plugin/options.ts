@@ -2,6 +2,7 @@ import type { FastifyRequest, RegisterOptions } from 'fastify'
 import { FST_ERR_SSE_OPTION } from './errors'
 import type { Serializer, SseEvent } from './event'
 import { checkOptions, PLUGIN_CHECKS, STREAM_CHECKS } from './option-checks'
+import { bySerializer, type ToText } from './to-text'
 
 /** A range in milliseconds, from which a value is drawn anew for each connection. */
 export interface Range {
@@ -77,7 +78,9 @@ export interface ResolvedOptions {
   key: SseOptions['key']
   shutdown: { grace: number, retry: number | Range }
   onError: SseOptions['onError']
-  serializer: Serializer
+  toText: ToText
+  /** Whether `toText` goes by the schemas of a route, which no serializer replaces. */
+  isTyped: boolean
 }
 
 export interface ResolvedPluginOptions {
@@ -97,7 +100,8 @@ export const DEFAULTS: ResolvedOptions = {
   key: undefined,
   shutdown: { grace: 5_000, retry: { min: 1_000, max: 10_000 } },
   onError: undefined,
-  serializer: JSON.stringify
+  toText: bySerializer(JSON.stringify),
+  isTyped: false
 }
 
 /**
@@ -122,7 +126,8 @@ export function resolveOptions (given: SseOptions, over: ResolvedOptions): Resol
       retry: given.shutdown?.retry ?? over.shutdown.retry
     },
     onError: given.onError ?? over.onError,
-    serializer: given.serializer ?? over.serializer
+    toText: given.serializer === undefined || over.isTyped ? over.toText : bySerializer(given.serializer),
+    isTyped: over.isTyped
   }
   if (options.maxStreamsPerKey !== Infinity && options.key === undefined) {
     throw new FST_ERR_SSE_OPTION("'key' must be a function where 'maxStreamsPerKey' is set", 'undefined')

@@ -1,12 +1,16 @@
 import { HEARTBEAT } from './encode'
-import type { Quiet } from './heartbeat'
+import { Ticker } from './ticker'
 
 // Fewer, larger writes cost less; from 4 to 64 KiB it makes no difference.
 const JOINED_LENGTH = 16 * 1024
+// What is larger goes out in pieces, each after the one before: how far a client is within one write nobody tells.
+const LONGEST_WRITE = 2 * JOINED_LENGTH
+
+const NOTHING = Buffer.alloc(0)
 
 /** What an outlet writes to: a response, or a transform on the way to it. */
 export interface Target {
-  write (text: string, encoding: 'utf8', written: (error?: Error | null) => void): unknown
+  write (chunk: string | Uint8Array, encoding: 'utf8', written: (error?: Error | null) => void): unknown
   end (): unknown
   /** Transforms that hold data back, as those of node:zlib do, let it go with this. */
   flush? (): unknown
@@ -20,23 +24,24 @@ export interface Target {
  * are done, which is exactly when the source really waits. While a write is under way the next text is kept back, so
  * that bytes wait in one place, where they are counted, and a client that takes none of them is seen.
  */
-export class Outlet implements Quiet {
-  /** Bytes handed to the target so far. */
-  bytes = 0
-  quietFor = 0
-
-  #onSpace: () => void
+export class Outlet {
+  // What is to be told next: of space, or of the end.
+  #next: () => void
   #target: Target | undefined
   #endTarget = true
   #text = ''
+  #rest = NOTHING
   #scheduled = false
+  #sent = 0
   #underWay = 0
   #kept = 0
-  #closed = false
+  #quietTicks = 0
+  #busyTicks = 0
+  #state: 'open' | 'ending' | 'closed' = 'open'
 
   /** @param onSpace called when a write is done and the outlet can take more */
   constructor (onSpace: () => void) {
-    this.#onSpace = onSpace
+    this.#next = onSpace
   }
 
   /** Gives the outlet its target, before the first write. */
@@ -45,81 +50,115 @@ export class Outlet implements Quiet {
     this.#endTarget = endTarget
   }
 
-  /** Whether bytes wait for the client to take them. */
-  get isBusy (): boolean {
-    return this.#underWay > 0
-  }
-
   /** Whether a source that can wait should. */
   get isFull (): boolean {
     return this.#text.length >= JOINED_LENGTH
   }
 
+  /** Bytes of the stream so far, those that still wait included. */
+  get bytes (): number {
+    return this.#sent + this.#rest.length + this.#kept
+  }
+
   /** Bytes that wait for the client. */
   get queued (): number {
-    return this.#underWay + this.#kept
+    return this.#underWay + this.#rest.length + this.#kept
   }
 
   write (text: string): void {
     this.#text += text
-    if (this.isBusy) {
+    if (this.#isBusy) {
       this.#kept += Buffer.byteLength(text)
     } else if (this.isFull) {
       this.#flush()
     } else if (!this.#scheduled) {
       this.#scheduled = true
-      process.nextTick(Outlet.flushScheduled, this)
+      process.nextTick(Outlet.#flushScheduled, this)
     }
   }
 
-  /** Sends the comment that tells clients and proxies that the stream is alive, unless bytes wait anyway. */
-  onQuiet (): void {
-    if (!this.isBusy) this.write(HEARTBEAT)
+  /** For a ticker at the interval of the heartbeat: lets no client be without a byte for so long. */
+  heartbeatTick (): void {
+    if (++this.#quietTicks < Ticker.TICKS || this.#isBusy) return
+    this.write(HEARTBEAT)
+  }
+
+  /** For a ticker at the interval of the write timeout: whether the client took nothing for so long. */
+  stallTick (): boolean {
+    return (this.#isBusy || this.#state !== 'open') && ++this.#busyTicks > Ticker.TICKS
   }
 
   /** Calls back when all that was written is with the system; from then on nobody is told of space. */
   drain (done: () => void): void {
-    this.#onSpace = () => { if (!this.isBusy) done() }
-    if (this.isBusy) return
+    this.#next = () => { if (!this.#isBusy) done() }
+    if (this.#isBusy) return
     this.#flush()
-    this.#onSpace()
+    this.#next()
   }
 
-  /** Hands over what is left, and ends the target if it is ours to end. */
-  end (): void {
-    this.#flush()
-    this.#closed = true
-    if (this.#endTarget) this.#target?.end()
+  /** Hands over what is left, then ends the target, if it is ours to end, and calls back. */
+  end (ended: () => void): void {
+    this.#state = 'ending'
+    this.#busyTicks = 0
+    this.#next = ended
+    if (!this.#isBusy) this.#flush()
+    this.#endIfEmpty()
   }
 
   /** Forgets what is left: the client is gone. */
   abandon (): void {
-    this.#closed = true
+    this.#state = 'closed'
     this.#text = ''
+    this.#rest = NOTHING
+    this.#kept = 0
+  }
+
+  get #isBusy (): boolean {
+    return this.#underWay > 0
   }
 
   readonly #written = (error?: Error | null): void => {
     this.#underWay = 0
     // After an error the target closes by itself, and must not be written to until then.
-    if (this.#closed || error) return
+    if (this.#state === 'closed' || error) return
     this.#flush()
-    this.#onSpace()
+    if (this.#state === 'ending') this.#endIfEmpty()
+    else this.#next()
   }
 
   #flush (): void {
-    if (this.#text === '') return
-    const text = this.#text
-    this.#text = ''
-    this.#kept = 0
-    this.#underWay = Buffer.byteLength(text)
-    this.bytes += this.#underWay
-    this.quietFor = 0
-    this.#target?.write(text, 'utf8', this.#written)
+    const chunk = this.#take()
+    if (chunk === '') return
+    this.#underWay = Buffer.byteLength(chunk)
+    this.#sent += this.#underWay
+    this.#quietTicks = 0
+    this.#busyTicks = 0
+    this.#target?.write(chunk, 'utf8', this.#written)
     this.#target?.flush?.()
   }
 
-  static flushScheduled (outlet: Outlet): void {
+  #take (): string | Buffer {
+    if (this.#rest.length === 0) {
+      const text = this.#text
+      this.#text = ''
+      this.#kept = 0
+      if (text.length <= LONGEST_WRITE) return text
+      this.#rest = Buffer.from(text)
+    }
+    const piece = this.#rest.subarray(0, JOINED_LENGTH)
+    this.#rest = this.#rest.subarray(JOINED_LENGTH)
+    return piece
+  }
+
+  #endIfEmpty (): void {
+    if (this.#rest.length > 0 || this.#text !== '') return
+    this.#state = 'closed'
+    if (this.#endTarget) this.#target?.end()
+    this.#next()
+  }
+
+  static #flushScheduled (outlet: Outlet): void {
     outlet.#scheduled = false
-    if (!outlet.isBusy) outlet.#flush()
+    if (!outlet.#isBusy) outlet.#flush()
   }
 }

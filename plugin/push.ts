@@ -1,6 +1,7 @@
-import { finished, type Readable } from 'node:stream'
+import { finished, type Readable, type Writable } from 'node:stream'
 import type { Feed, Sink } from './feed'
 import { TextChunks } from './text-chunks'
+import { afterTurn, turnIsOver } from './turn'
 
 const LONGEST_WATCH_MS = 50
 
@@ -9,8 +10,8 @@ const LONGEST_WATCH_MS = 50
  *
  * Events flow until half of `maxBuffer` waits for the client, then the stream is paused, and whoever writes into it
  * and heeds `write() === false` waits as in any pipeline. Whoever does not would fill the stream's own buffers, which
- * nothing announces: so a paused stream is watched, what it has too much of is read and counted in bytes, and over
- * `maxBuffer` the stream is given up.
+ * nothing announces: so a paused stream is watched, what it grows by though it is full is read and counted in bytes,
+ * and over `maxBuffer` the stream is given up.
  */
 export class Push implements Feed {
   readonly #readable: Readable
@@ -19,7 +20,7 @@ export class Push implements Feed {
   readonly #chunks: TextChunks | undefined
   readonly #forget: () => void
   #watch: NodeJS.Timeout | undefined
-  #tolerated = 0
+  #yielding = false
   #stopped = false
 
   constructor (readable: Readable, sink: Sink, maxBuffer: number) {
@@ -31,7 +32,7 @@ export class Push implements Feed {
   }
 
   resume (): void {
-    if (this.#stopped || this.#sink.queued > this.#maxBuffer / 2) return
+    if (this.#stopped || this.#yielding || this.#sink.queued > this.#maxBuffer / 2) return
     clearTimeout(this.#watch)
     this.#watch = undefined
     if (this.#readable.listenerCount('data', this.#data) === 0) this.#readable.on('data', this.#data)
@@ -50,11 +51,14 @@ export class Push implements Feed {
 
   readonly #data = (chunk: unknown): void => {
     if (this.#stopped) return
+    // What waited before this event decides, so that one large event is not taken for a slow client.
+    if (this.#sink.queued > this.#maxBuffer) return this.#sink.overflow()
     const event = this.#chunks !== undefined && chunk instanceof Uint8Array ? this.#chunks.decode(chunk) : chunk
     if (event === '' && this.#chunks !== undefined) return
     this.#sink.event(event)
-    if (this.#sink.queued > this.#maxBuffer) this.#sink.overflow()
-    else if (this.#sink.queued > this.#maxBuffer / 2 && this.#watch === undefined && !this.#stopped) this.#pause()
+    if (this.#stopped || this.#watch !== undefined || this.#yielding) return
+    if (this.#sink.queued > this.#maxBuffer / 2) this.#pause()
+    else if (turnIsOver()) this.#yield()
   }
 
   readonly #finished = (error?: Error | null): void => {
@@ -66,38 +70,56 @@ export class Push implements Feed {
     else this.#sink.end()
   }
 
-  #pause (): void {
+  #yield (): void {
+    this.#yielding = true
     this.#readable.pause()
-    this.#tolerated = 0
-    this.#look(0)
+    afterTurn(() => {
+      this.#yielding = false
+      this.resume()
+    })
   }
 
-  /**
-   * A stream that heeds backpressure fills its buffers up to a mark, and past it once with what a single read or write
-   * brings; one that does not grows on. So each surplus is read that is larger than any before.
-   */
-  #look (delay: number): void {
+  #pause (): void {
+    this.#readable.pause()
+    this.#look(heldBy(this.#readable), 0)
+  }
+
+  /** A stream that heeds backpressure stands still once it is full; one that does not is read at the pace it grows. */
+  #look (before: Held, delay: number): void {
     this.#watch = setTimeout(() => {
-      const surplus = surplusOf(this.#readable)
-      if (surplus <= this.#tolerated) return this.#look(Math.min(delay * 2 + 1, LONGEST_WATCH_MS))
-      this.#tolerated = surplus
-      while (!this.#stopped && this.#readable.read() !== null);
-      if (!this.#stopped) this.#look(0)
+      const grown = growth(before, heldBy(this.#readable))
+      if (grown > 0) this.#read(grown)
+      if (!this.#stopped) this.#look(heldBy(this.#readable), grown > 0 ? 0 : Math.min(delay * 2 + 1, LONGEST_WATCH_MS))
     }, delay)
     this.#watch.unref()
   }
+
+  /** Reads so many events, or bytes of a byte stream, which come by `data`. */
+  #read (count: number): void {
+    if (this.#chunks !== undefined) this.#readable.read(Math.min(count, this.#readable.readableLength))
+    else while (count-- > 0 && !this.#stopped && this.#readable.read() !== null);
+  }
 }
 
-function surplusOf (stream: Readable & Partial<WritableMarks>): number {
-  return over(stream.readableLength, stream.readableHighWaterMark) +
-    over(stream.writableLength ?? 0, stream.writableHighWaterMark ?? 0)
+/** What a stream holds on each of its sides, and the marks at which these ask to wait. */
+interface Held {
+  readable: number
+  readableMark: number
+  writable: number
+  writableMark: number
 }
 
-function over (length: number, mark: number): number {
-  return Math.max(0, length - mark)
+function heldBy (stream: Readable & Partial<Pick<Writable, 'writableLength' | 'writableHighWaterMark'>>): Held {
+  return {
+    readable: stream.readableLength,
+    readableMark: stream.readableHighWaterMark,
+    writable: stream.writableLength ?? 0,
+    writableMark: stream.writableHighWaterMark ?? 0
+  }
 }
 
-interface WritableMarks {
-  writableLength: number
-  writableHighWaterMark: number
+/** By how much a stream has grown on a side that had asked to wait. */
+function growth (before: Held, now: Held): number {
+  return (before.readable >= before.readableMark ? Math.max(0, now.readable - before.readable) : 0) +
+    (before.writable >= before.writableMark ? Math.max(0, now.writable - before.writable) : 0)
 }

@@ -1,4 +1,5 @@
-import { Http2ServerResponse, constants } from 'node:http2'
+import { Http2ServerResponse, constants, type Http2Session } from 'node:http2'
+import { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
@@ -57,6 +58,37 @@ export function onClosed (reply: FastifyReply, closed: () => void): void {
     const { socket } = reply.request.raw
     socket.once('close', closed)
     raw.once('close', () => socket.off('close', closed))
+  }
+}
+
+/**
+ * Lifts the timeouts for idle connections from a response that may rightly be quiet.
+ *
+ * @returns puts them back, for what comes on the connection after it
+ */
+export function liftTimeouts ({ raw, request }: FastifyReply): () => void {
+  if (raw instanceof Http2ServerResponse) return liftSessionTimeout(raw.stream.session, request.server.initialConfig.http2SessionTimeout)
+  const { socket } = request.raw
+  // An injected request has none that could time out.
+  if (!(socket instanceof Socket)) return () => {}
+  const before = socket.timeout
+  socket.setTimeout(0)
+  return () => {
+    // Where the server keeps the connection alive, it has set its own by now.
+    if (socket.timeout === 0 && before !== undefined) socket.setTimeout(before)
+  }
+}
+
+const openInSession = new WeakMap<Http2Session, number>()
+
+function liftSessionTimeout (session: Http2Session | undefined, before: number | undefined): () => void {
+  if (session === undefined) return () => {}
+  openInSession.set(session, (openInSession.get(session) ?? 0) + 1)
+  session.setTimeout(0)
+  return () => {
+    const left = (openInSession.get(session) ?? 0) - 1
+    openInSession.set(session, left)
+    if (left === 0 && !session.destroyed && before !== undefined) session.setTimeout(before)
   }
 }
 

@@ -29,7 +29,7 @@ export type Source<Event = SseEvent> =
  *
  * @throws FST_ERR_SSE_SOURCE when it can be seen at once that something is no source
  */
-export function takeSource (source: unknown): void {
+export function takeSource (source: unknown): asserts source is Source<unknown> {
   if (typeof source === 'function') return
   if (isReadable(source)) source.on('error', () => {})
   else if (isReadableStream(source) ? source.locked : !isIterable(source)) throw new FST_ERR_SSE_SOURCE(show(source))

@@ -3,14 +3,14 @@ import { Body, type BodyEvents } from './body'
 import { isAbort, type CloseReason } from './close-reason'
 import { encodeEvent, encodeRetry, HEARTBEAT } from './encode'
 import type { Sink } from './feed'
-import type { Heartbeats } from './heartbeat'
 import { show } from './inspect'
 import { Intake } from './intake'
 import type { Release } from './limits'
 import type { Expiry, ResolvedOptions } from './options'
 import { Outlet, type Target } from './outlet'
-import { cut, isBodyless, isEventSource, onClosed, setHeaders } from './response'
+import { cut, isBodyless, isEventSource, liftTimeouts, onClosed, setHeaders } from './response'
 import type { Source } from './source'
+import type { Ticker } from './ticker'
 import { Alarm, draw, momentOf } from './time'
 
 // What a client may take to receive the end of a stream while the server closes.
@@ -18,7 +18,10 @@ const FAREWELL_MS = 1_000
 
 /** What a stream shares with the others of its plugin. */
 export interface Shared {
-  readonly heartbeats: Heartbeats
+  /** Visits each open stream's outlet, at the interval of its heartbeat. */
+  readonly heartbeats: Ticker<Outlet>
+  /** Visits each stream with a response, at the interval of its write timeout. */
+  readonly stalls: Ticker<EventStream>
   readonly open: Set<EventStream>
 }
 
@@ -42,6 +45,7 @@ export class EventStream implements Sink, BodyEvents {
   #state: 'waiting' | 'priming' | 'open' | 'closed' = 'waiting'
   readonly #outlet = new Outlet(() => { this.#intake.resume() })
   #transform: Target | undefined
+  #restoreTimeouts: (() => void) | undefined
   #shuttingDown = false
   #events = 0
 
@@ -80,9 +84,9 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   event (event: unknown): boolean {
-    if (this.#state === 'closed') return false
+    if (!this.#isOurs()) return false
     try {
-      const text = encodeEvent(event, this.#options.serializer)
+      const text = encodeEvent(event, this.#options.toText)
       this.#events++
       if (this.#state === 'priming') this.#open(text)
       else this.#outlet.write(text)
@@ -94,7 +98,7 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   end (): void {
-    if (this.#state === 'closed') return
+    if (!this.#isOurs()) return
     if (this.#shuttingDown) return this.#farewell()
     // The status that makes an EventSource stop; one that is told to come back would, for ever.
     if (this.#state === 'priming' && isEventSource(this.#reply.request)) {
@@ -105,7 +109,7 @@ export class EventStream implements Sink, BodyEvents {
 
   fail (error: unknown): void {
     const { log } = this.#reply.request
-    if (this.#state === 'closed') {
+    if (!this.#isOurs()) {
       if (!isAbort(error)) log.warn({ err: error }, 'the source of a closed event stream failed')
     } else if (this.#shuttingDown && isAbort(error)) {
       this.#farewell()
@@ -147,6 +151,7 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   #open (first: string): void {
+    if (!this.#isOurs()) return
     const { raw } = this.#reply
     const { retry, writeTimeout, heartbeat } = this.#options
     try {
@@ -158,7 +163,8 @@ export class EventStream implements Sink, BodyEvents {
     this.#reply.hijack()
     this.#state = 'open'
     if (!this.#shuttingDown) this.#awaitExpiry()
-    raw.setTimeout(writeTimeout, () => { this.#quietSocket() })
+    this.#restoreTimeouts = liftTimeouts(this.#reply)
+    this.#shared.stalls.add(this, writeTimeout)
     if (heartbeat !== false) this.#shared.heartbeats.add(this.#outlet, heartbeat)
     this.#outlet.write(retry === undefined ? first : encodeRetry(draw(retry)) + first)
   }
@@ -178,14 +184,13 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   #finish (reason: CloseReason): void {
-    this.#outlet.end()
+    this.#outlet.end(() => { this.body.end() })
     this.#close(reason)
-    this.body.end()
   }
 
   #tearDown (reason: CloseReason): void {
-    this.#close(reason)
     this.#outlet.abandon()
+    this.#close(reason)
     cut(this.#reply)
   }
 
@@ -193,7 +198,7 @@ export class EventStream implements Sink, BodyEvents {
     const wasStarted = this.#state !== 'waiting'
     this.#state = 'closed'
     this.#alarm.clear()
-    this.#shared.heartbeats.remove(this.#outlet, this.#options.heartbeat)
+    if (this.#options.heartbeat !== false) this.#shared.heartbeats.remove(this.#outlet, this.#options.heartbeat)
     this.#release()
     if (reason !== 'finished') this.#intake.abort(reason)
     this.#intake.stop()
@@ -206,27 +211,35 @@ export class EventStream implements Sink, BodyEvents {
     }, 'event stream closed')
   }
 
-  /** Node counts a partial write as activity, and nothing is written while bytes wait: so this client takes none. */
-  #quietSocket (): void {
+  /** For the ticker of the write timeout: cuts a client that takes nothing. */
+  stallTick (): void {
+    // A pipelined response without a socket does not wait for its own client.
+    if (this.#reply.raw.socket === null || !this.#outlet.stallTick()) return
     if (this.#state === 'closed') cut(this.#reply)
-    else if (this.#outlet.isBusy) this.#tearDown('stalled')
+    else this.#tearDown('stalled')
   }
 
   #responseClosed (): void {
     this.#shared.open.delete(this)
+    this.#shared.stalls.remove(this, this.#options.writeTimeout)
     this.#alarm.clear()
     this.#outlet.abandon()
-    if (this.#state === 'closed') return
-    // Somebody else has answered in our place: an error handler, or a handler timeout.
-    const answered = this.#state !== 'open' && this.#reply.raw.headersSent
-    this.#close(answered ? 'error' : 'client')
+    this.#restoreTimeouts?.()
+    this.#restoreTimeouts = undefined
+    if (this.#isOurs()) this.#close('client')
+  }
+
+  /** Before a stream is open, somebody else may answer in its place: an error handler, or a handler timeout. */
+  #isOurs (): boolean {
+    if (this.#state !== 'open' && this.#state !== 'closed' && this.#reply.raw.headersSent) this.#close('error')
+    return this.#state !== 'closed'
   }
 
   #lastWords (error: unknown): string {
-    const { onError, serializer } = this.#options
+    const { onError, toText } = this.#options
     try {
       const event = onError?.(error, this.#reply.request)
-      return event === undefined ? '' : encodeEvent(event, serializer)
+      return event === undefined ? '' : encodeEvent(event, toText)
     } catch (err) {
       this.#reply.request.log.error({ err }, 'onError of an event stream failed')
       return ''

@@ -320,6 +320,34 @@ t.test('hooks', async t => {
     await aborted.promise
   })
 
+  t.test('a client that leaves while the hooks run starts no source', async t => {
+    let calls = 0
+    const entered = deferred()
+    const left = deferred()
+    const { port, url, log } = await serve(t, app => {
+      app.addHook('onSend', async (request, reply) => {
+        if (request.url === '/') return
+        entered.resolve()
+        await once(reply.raw, 'close')
+        left.resolve()
+      })
+      app.get('/gone', (request, reply) => reply.sse(() => {
+        calls++
+        return greet()
+      }))
+      app.get('/', (request, reply) => reply.sse(greet))
+    }, { plugin: { maxStreams: 1 } })
+    const client = await connectTo(t, port, get('/gone'))
+    await entered.promise
+    client.socket.destroy()
+    await left.promise
+
+    const { rest } = await open(t, url)
+    t.match(await rest(), [{ data: 'hello' }], 'its place is free')
+    t.equal(calls, 0)
+    t.same(log.complaints, [])
+  })
+
   t.test('an onSend hook that throws answers in place of the stream', async t => {
     let calls = 0
     const readable = new Readable({ objectMode: true, read () { this.push('hello') } })

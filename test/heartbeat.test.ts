@@ -83,7 +83,7 @@ t.test('what a heartbeat is', async t => {
     mockTimers(t)
     const written = deferred()
     const { port } = await serve(t, app => app.get('/', (request, reply) => reply.sse(async function * ({ signal }) {
-      yield 'x'.repeat(16 * 1024 * 1024)
+      yield 'x'.repeat(48 * 1024 * 1024)
       written.resolve()
       await once(signal, 'abort')
     }, { heartbeat: HEARTBEAT })))
@@ -114,20 +114,27 @@ t.test('the timer', async t => {
     const { port, log } = await serve(t, app => app.get<{ Params: { heartbeat: number } }>('/:heartbeat', (request, reply) =>
       reply.sse(parked, { heartbeat: Number(request.params.heartbeat) })))
 
-    const clients = []
-    for (const path of ['/60000', '/60000', '/60000', '/90000']) {
+    const openAt = async (path: string) => {
       const client = await connectTo(t, port, get(path))
       await client.until('data: open')
-      clients.push(client)
+      return client
     }
-    t.equal(set.mock.callCount(), 2, 'one for each interval')
+    const clients = [await openAt('/60000')]
+    const timers = set.mock.callCount()
+    clients.push(await openAt('/60000'), await openAt('/60000'))
+    t.equal(set.mock.callCount(), timers, 'none for those that follow')
+    const other = await openAt('/90000')
+    t.equal(set.mock.callCount(), timers + 1, 'one for another interval')
 
-    for (const [index, client] of clients.slice(0, 3).entries()) {
+    for (const [index, client] of clients.entries()) {
       t.equal(clear.mock.callCount(), 0, `still runs for ${3 - index}`)
       client.socket.destroy()
       await log.take('event stream closed', index + 1)
     }
-    t.same(clear.mock.calls.map(call => call.arguments[0]), [set.mock.calls[0]?.result])
+    t.equal(clear.mock.callCount(), 1)
+    other.socket.destroy()
+    await log.take('event stream closed', 4)
+    t.same(new Set(clear.mock.calls.map(call => call.arguments[0])), new Set(set.mock.calls.map(call => call.result)), 'none is left')
   })
 
   t.test('goes on for those that stay, and starts anew for those that come later', async t => {

@@ -2,13 +2,11 @@ import { once } from 'node:events'
 import { connect, type ClientHttp2Session } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import Fastify, { type FastifyInstance } from 'fastify'
-import t from 'tap'
-import { EventSource } from 'undici'
+import t, { type Test } from 'tap'
+import { EventSource, request } from 'undici'
 import ssePlugin from '../plugin/index'
 import { serve } from './helpers/serve'
 import { connectTo, get } from './helpers/socket'
-
-type Test = typeof t
 
 interface Question {
   path?: string
@@ -161,8 +159,8 @@ t.test('where it is there', async t => {
         })
       })
     })
-    const response = await fetch(url, { headers: { 'last-event-id': '7' } })
-    t.equal(await response.text(), 'data: done\n\n')
+    const { body } = await request(url, { headers: { 'last-event-id': '7' } })
+    t.equal(await body.text(), 'data: done\n\n')
     t.strictSame(seen, ['onRequest', 'preHandler', 'handler', 'onSend', 'stream', 'its request'].map(where => [where, '7']))
   })
 

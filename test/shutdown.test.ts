@@ -216,7 +216,7 @@ t.test('app.close() ends', async t => {
   t.test('a stream whose client has stalled', async t => {
     const written = deferred()
     const { app, port, log } = await serveOne(t, reply => reply.sse(async function * () {
-      yield 'x'.repeat(16 * 1024 * 1024)
+      yield 'x'.repeat(48 * 1024 * 1024)
       written.resolve()
       await forever
     }))
@@ -231,7 +231,7 @@ t.test('app.close() ends', async t => {
   })
 
   t.test('a response that was finished, and that its client does not take', async t => {
-    const { app, port, log } = await serveOne(t, reply => reply.sse(['x'.repeat(16 * 1024 * 1024)]))
+    const { app, port, log } = await serveOne(t, reply => reply.sse(['x'.repeat(48 * 1024 * 1024)]))
     const client = await connectTo(t, port, get('/'))
     client.socket.pause()
     t.match(await log.find('event stream closed'), { reason: 'finished' })
@@ -242,7 +242,7 @@ t.test('app.close() ends', async t => {
   })
 
   t.test('a response that was finished after its client has taken it', async t => {
-    const { app, port, log } = await serveOne(t, reply => reply.sse(['x'.repeat(16 * 1024 * 1024)]), { grace: 2 ** 31 - 1 })
+    const { app, port, log } = await serveOne(t, reply => reply.sse(['x'.repeat(48 * 1024 * 1024)]), { grace: 2 ** 31 - 1 })
     const client = await connectTo(t, port, get('/', { connection: 'close' }))
     client.socket.pause()
     await log.find('event stream closed')

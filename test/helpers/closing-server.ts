@@ -27,7 +27,7 @@ async function start (): Promise<void> {
     return reply.sse(readable)
   })
   app.get('/endless', (request, reply) => reply.sse(async function * () {
-    yield 'x'.repeat(16 * 1024 * 1024)
+    yield 'x'.repeat(48 * 1024 * 1024)
     console.log('/endless has written')
     for (;;) yield 'more'
   }))

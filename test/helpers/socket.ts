@@ -1,15 +1,17 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Test } from 'tap'
 
 /** A client that speaks bytes: what it has received is kept, and can be waited for. */
-export class RawClient {
-  readonly socket: Socket
+export class RawClient<Connection extends Duplex = Socket> {
+  readonly socket: Connection
   received = ''
   /** Settles when the connection is closed; gives the error it was closed with, if any. */
   readonly closed: Promise<Error | undefined>
 
-  constructor (socket: Socket) {
+  constructor (socket: Connection) {
     this.socket = socket
     let failure: Error | undefined
     socket.setEncoding('utf8')
@@ -38,6 +40,16 @@ export async function connectTo (t: Test, port: number, text = ''): Promise<RawC
   const client = new RawClient(socket)
   t.teardown(() => { socket.destroy() })
   await once(socket, 'connect')
+  client.send(text)
+  return client
+}
+
+/** As `connectTo`, over TLS. */
+export async function connectSecurely (t: Test, port: number, text = ''): Promise<RawClient<TLSSocket>> {
+  const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false })
+  const client = new RawClient(socket)
+  t.teardown(() => { socket.destroy() })
+  await once(socket, 'secureConnect')
   client.send(text)
   return client
 }

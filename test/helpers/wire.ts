@@ -99,7 +99,7 @@ export const events: fc.Arbitrary<Event[]> = fc.array(fc.oneof(
   fc.record<Fields, never>({
     id: fc.oneof(fieldText, fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true })),
     event: fieldText,
-    data: fc.oneof(text, fc.jsonValue(), fc.uint8Array()),
+    data: fc.oneof(text, fc.jsonValue(), fc.uint8Array().map(bytes => bytes.subarray(bytes.length >> 2))),
     retry: fc.maxSafeNat(),
     comment: text
   }, { requiredKeys: [] }).filter(fields => Object.keys(fields).length > 0)

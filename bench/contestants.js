@@ -1,0 +1,26 @@
+'use strict'
+
+// Who takes part, in the order of the tables. `server` is a file in servers/, `source` one of host/workload.js where it
+// is not the one of the part. `ours` and `limit` tell the chart what is this plugin and what is only a yardstick.
+
+/** The libraries in the comparison, whose versions are reported. */
+const PACKAGES = ['fastify', '@fastify/sse', 'fastify-sse-v2', 'better-sse', 'hono', '@hono/node-server', '@fastify/websocket', 'ws']
+
+const contestants = [
+  { id: 'event-stream', name: 'this plugin', server: 'event-stream', ours: true },
+  { id: 'event-stream-sync', name: 'this plugin, sync iterable', server: 'event-stream', source: 'sync', ours: true },
+  { id: 'event-stream-signal', name: 'this plugin, signal heeded', server: 'event-stream', source: 'signal', ours: true },
+  { id: 'fastify-sse', name: '@fastify/sse', server: 'fastify-sse' },
+  { id: 'fastify-sse-v2', name: 'fastify-sse-v2', server: 'fastify-sse-v2' },
+  { id: 'better-sse', name: 'better-sse', server: 'better-sse' },
+  { id: 'hono', name: 'hono on node-server', server: 'hono' },
+  { id: 'websocket', name: '@fastify/websocket', server: 'websocket', protocol: 'websocket' },
+  { id: 'readable', name: 'reply.send(Readable)', server: 'readable' },
+  { id: 'hijack', name: 'hijacked reply, res.write', server: 'hijack', limit: true },
+  { id: 'hijack-once', name: 'hijacked reply, one write', server: 'hijack-once', limit: true },
+  { id: 'write', name: 'node:http, res.write', server: 'write', limit: true },
+  { id: 'floor', name: 'for await, thrown away', server: 'floor', limit: true, silent: true },
+  { id: 'floor-sync', name: 'for, thrown away', server: 'floor', source: 'sync', limit: true, silent: true }
+]
+
+module.exports = { contestants, PACKAGES }

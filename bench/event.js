@@ -1,0 +1,25 @@
+'use strict'
+
+// The events of every workload: what the time is, one millisecond later in each. So a client can tell from its count
+// alone what the data of the event that has just arrived must be, and a lost, doubled or misplaced one shows.
+
+const FIRST = Date.UTC(2026, 0, 1)
+
+/** The data of the n-th event of a stream, counted from 0; always of the same length. */
+function stamp (n) {
+  return new Date(FIRST + n).toISOString()
+}
+
+/** A small event, as a clock would send it. */
+function tick (n) {
+  return { event: 'tick', data: stamp(n) }
+}
+
+const PADDING = '.'.repeat(4096 - stamp(0).length)
+
+/** An event with 4 KiB of data: of its own, not a string that refers to the padding of all. */
+function large (n) {
+  return { event: 'tick', data: Buffer.from(stamp(n) + PADDING).toString('latin1') }
+}
+
+module.exports = { stamp, tick, large }

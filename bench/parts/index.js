@@ -1,0 +1,11 @@
+'use strict'
+
+/** The parts of the benchmark, by name, in the order in which they run. */
+module.exports = {
+  burst: require('./burst'),
+  paced: require('./paced'),
+  connect: require('./connect'),
+  memory: require('./memory'),
+  slow: require('./slow'),
+  fairness: require('./fairness')
+}

@@ -1,0 +1,74 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod, RouteOptions } from 'fastify'
+import { FST_ERR_SSE_ROUTE } from './errors'
+import { EventSchemas } from './event-schemas'
+import { show } from './inspect'
+import { resolveOptions, type ResolvedOptions, type SseOptions } from './options'
+import { isThenable } from './pull'
+
+const ROUTE_OPTIONS = Symbol('event stream options')
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    [ROUTE_OPTIONS]?: ResolvedOptions
+  }
+}
+
+/** The options of the route that a request came by: those of the registration, where the route has none. */
+export function optionsOf (request: FastifyRequest, registration: ResolvedOptions): ResolvedOptions {
+  return request.routeOptions.config[ROUTE_OPTIONS] ?? registration
+}
+
+/**
+ * Makes an event stream of a route that is declared with `sse`.
+ *
+ * @throws FST_ERR_SSE_ROUTE for what cannot work, where the route is declared
+ */
+export function wireRoute (instance: FastifyInstance, route: RouteOptions, registration: ResolvedOptions, schemas: EventSchemas, answer: Answer): void {
+  const { sse, schema, handler } = route
+  const name = `${String(route.method)} ${route.url}`
+  if (sse === undefined || sse === false) {
+    if (schema?.events !== undefined) throw new FST_ERR_SSE_ROUTE(name, 'schema.events is for event streams: add sse: true')
+    return
+  }
+  const options = routeOptions(name, sse, registration)
+  if (schema?.events !== undefined) {
+    options.toText = schemas.add(name, instance, route, schema.events)
+    options.isTyped = true
+  }
+  route.config = { ...route.config, [ROUTE_OPTIONS]: options }
+  route.handler = isGeneratorFunction(handler) ? streamOf(handler, answer) : streamFrom(handler, answer)
+}
+
+function routeOptions (name: string, sse: true | SseOptions, registration: ResolvedOptions): ResolvedOptions {
+  try {
+    return resolveOptions(sse === true ? {} : sse, registration)
+  } catch (error) {
+    throw new FST_ERR_SSE_ROUTE(name, error instanceof Error ? error.message : show(error))
+  }
+}
+
+/** Answers a request with an event stream. */
+export type Answer = (reply: FastifyReply, source: unknown) => FastifyReply
+
+type Handler = (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply, stream?: unknown) => unknown
+
+/** A generator function is the source itself: it is called when the stream is opened. */
+function streamOf (handler: Handler, answer: Answer): RouteHandlerMethod {
+  return function (request, reply) {
+    return answer(reply, (stream: unknown) => handler.call(this, request, reply, stream))
+  }
+}
+
+/** Any other handler is called as ever, and returns the source. */
+function streamFrom (handler: Handler, answer: Answer): RouteHandlerMethod {
+  return function (request, reply) {
+    const stream = (source: unknown): unknown => source === reply || source === undefined ? source : answer(reply, source)
+    const source = handler.call(this, request, reply)
+    // The reply is thenable too.
+    return source !== reply && isThenable(source) ? Promise.resolve(source).then(stream) : stream(source)
+  }
+}
+
+function isGeneratorFunction (handler: unknown): boolean {
+  return /^\[object (Async)?GeneratorFunction\]$/.test(Object.prototype.toString.call(handler))
+}
