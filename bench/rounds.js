@@ -1,10 +1,9 @@
 'use strict'
 
-// Interleaves the contestants of a part: each round measures all of them, each in a server process of its own, and
-// begins with another one than the round before. What slows the machine for a while hits all alike.
+// Interleaves the contestants of a part: each round measures all of them, each in a server process of its own
+// (but for the tiny size), and begins with another one than the round before. What slows the machine for a while hits all alike.
 
 const { contestants } = require('./contestants')
-const { ServerProcess } = require('./server-process')
 
 // A server that hangs is to fail the run, not to stop it.
 const PATIENCE_MS = 120_000
@@ -13,18 +12,18 @@ const PATIENCE_MS = 120_000
  * @param {object} part one of parts/
  * @param {'full' | 'quick' | 'tiny'} size
  * @param {object} options
- * @param {number} [options.cpu] the CPU for the servers
+ * @param {import('./server-process').Servers} options.servers
  * @param {(round: number, contestant: object, values: object) => void} options.onMeasured
  * @returns {Promise<Map<string, object[]>>} for each contestant what was measured, round by round
  */
-async function runPart (part, size, { cpu, onMeasured }) {
+async function runPart (part, size, { servers, onMeasured }) {
   const { rounds, ...amounts } = part.sizes[size]
   const taking = contestants.filter(({ id }) => part.contestants.includes(id))
   const samples = new Map(taking.map(({ id }) => [id, []]))
   for (let round = 0; round < rounds; round++) {
     const first = Math.floor(round * taking.length / rounds)
     for (const contestant of [...taking.slice(first), ...taking.slice(0, first)]) {
-      const server = await ServerProcess.start(contestant.server, { cpu, ...part.options?.(amounts) })
+      const server = await servers.take(contestant.server, part.options?.(amounts))
       try {
         const values = await patiently(part.measure({ server, contestant }, amounts))
         samples.get(contestant.id).push(values)
@@ -32,7 +31,7 @@ async function runPart (part, size, { cpu, onMeasured }) {
       } catch (cause) {
         throw new Error(`${contestant.name}: ${cause.message}`, { cause })
       } finally {
-        await server.stop()
+        await servers.giveBack(server)
       }
     }
   }

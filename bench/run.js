@@ -12,6 +12,7 @@ const { toChart } = require('./report/chart')
 const { toMarkdown } = require('./report/markdown')
 const { summarize } = require('./report/summary')
 const { runPart } = require('./rounds')
+const { Servers } = require('./server-process')
 
 const RESULTS = join(__dirname, 'results')
 
@@ -28,7 +29,12 @@ async function main () {
     versions: versions(),
     parts: []
   }
-  for (const name of names) result.parts.push(await run(name, parts[name], size, cpu))
+  const servers = new Servers({ cpu, isKept: size === 'tiny' })
+  try {
+    for (const name of names) result.parts.push(await run(name, parts[name], size, servers))
+  } finally {
+    await servers.close()
+  }
   write(result, fileName(names, size))
 }
 
@@ -45,16 +51,16 @@ function readArguments () {
   }
 }
 
-async function run (name, part, size, cpu) {
+async function run (name, part, size, servers) {
   const files = part.files?.(part.sizes[size]) ?? 0
-  if (!mayOpen(files)) {
+  if (files > 0 && !mayOpen(files)) {
     const note = `Not measured: it takes ${files} open files, and this system does not allow as many (\`ulimit -n\`).`
     say(`${name}: ${note}`)
     return { ...summarize(name, part, new Map(), 0), note }
   }
   const { rounds } = part.sizes[size]
   const samples = await runPart(part, size, {
-    cpu,
+    servers,
     onMeasured (round, contestant, values) {
       const figures = Object.entries(values).map(([key, value]) => `${key} ${Number(value.toPrecision(3))}`)
       say(`${name} ${round + 1}/${rounds}  ${contestant.name}: ${figures.join(', ')}`)

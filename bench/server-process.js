@@ -1,6 +1,6 @@
 'use strict'
 
-// The benchmark's handle of a server process.
+// The benchmark's handles of its server processes.
 
 const { spawn } = require('node:child_process')
 const { once } = require('node:events')
@@ -8,6 +8,7 @@ const { join } = require('node:path')
 
 const MAIN = join(__dirname, 'host', 'main.js')
 
+/** One server process, which carries out commands. */
 class ServerProcess {
   port
   #child
@@ -16,25 +17,25 @@ class ServerProcess {
   #failure
 
   /**
-   * @param {string} server the name of a file in servers/
+   * @param {string} name of a file in servers/
    * @param {object} options
    * @param {number} [options.cpu] the CPU the process is to run on
    * @param {number} [options.heartbeat] milliseconds, for the servers that have one
    */
-  static async start (server, { cpu, ...options }) {
-    const node = [process.execPath, '--expose-gc', MAIN, server, JSON.stringify(options)]
+  static async start (name, { cpu, ...options }) {
+    const node = [process.execPath, '--expose-gc', MAIN, name, JSON.stringify(options)]
     const [file, ...args] = cpu === undefined ? node : ['taskset', '-c', String(cpu), ...node]
     const child = spawn(file, args, {
       stdio: ['ignore', process.stderr, process.stderr, 'ipc'],
       // Warnings about too many listeners are expected of some, and measured.
       env: { ...process.env, NODE_ENV: 'production', NODE_NO_WARNINGS: '1' }
     })
-    const started = new ServerProcess(server, child)
-    await started.#answer('port')
-    return started
+    const server = new ServerProcess(name, child)
+    await server.#answer('port')
+    return server
   }
 
-  constructor (server, child) {
+  constructor (name, child) {
     this.#child = child
     child.on('message', ({ id = 'port', result, port }) => {
       if (port !== undefined) this.port = port
@@ -42,7 +43,7 @@ class ServerProcess {
       this.#asked.delete(id)
     })
     child.on('error', error => this.#fail(error))
-    child.on('exit', (code, signal) => this.#fail(new Error(`The server ${server} has ended: ${signal ?? code}`)))
+    child.on('exit', (code, signal) => this.#fail(new Error(`The server ${name} has ended: ${signal ?? code}`)))
   }
 
   /** Has a command of host/main.js carried out, and gives back its result. */
@@ -74,4 +75,36 @@ class ServerProcess {
   }
 }
 
-module.exports = { ServerProcess }
+/** The server processes of a run. */
+class Servers {
+  #cpu
+  #isKept
+  #kept = new Map()
+
+  /**
+   * @param {object} options
+   * @param {number} [options.cpu] the CPU they run on
+   * @param {boolean} options.isKept whether a process is used again, which spares the time of its start
+   */
+  constructor ({ cpu, isKept }) {
+    this.#cpu = cpu
+    this.#isKept = isKept
+  }
+
+  async take (name, options = {}) {
+    const key = JSON.stringify([name, options])
+    const server = this.#kept.get(key) ?? await ServerProcess.start(name, { cpu: this.#cpu, ...options })
+    if (this.#isKept) this.#kept.set(key, server)
+    return server
+  }
+
+  async giveBack (server) {
+    if (!this.#isKept) await server.stop()
+  }
+
+  async close () {
+    await Promise.all([...this.#kept.values()].map(server => server.stop()))
+  }
+}
+
+module.exports = { Servers }

@@ -26,11 +26,11 @@ export type SseEvent<Events extends object = AnyEvents> = string extends keyof E
   : NamedEvent<Events> | UnnamedEvent<Events> | EventWithoutData
 
 type NamedEvent<Events> = {
-  [Name in keyof Events & string]: EventFields<Events[Name]> & { event: Name, data: Events[Name] }
+  [Name in keyof Events & string]: { event: Name, data: Events[Name] } & EventFields<Events[Name]>
 }[keyof Events & string]
 
 type UnnamedEvent<Events> = Events extends { message: infer Data }
-  ? (EventFields<Data> & { event?: 'message' | undefined, data: Data }) | (string extends Data ? string : never)
+  ? ({ event?: 'message' | undefined, data: Data } & EventFields<Data>) | (string extends Data ? string : never)
   : never
 
 interface EventWithoutData extends EventFields<undefined> {

@@ -1,5 +1,7 @@
 import fp from 'fastify-plugin'
-import type { FastifyPluginAsync } from 'fastify'
+import type {
+  FastifyPluginAsync, FastifySchema, FastifyTypeProvider, FastifyTypeProviderDefault, RouteGenericInterface
+} from 'fastify'
 import { plugin } from './plugin'
 import type * as types from './types'
 
@@ -44,6 +46,21 @@ namespace ssePlugin {
   export type Source<Event = SseEvent> = types.Source<Event>
   export type SseEvent<Events extends object = types.AnyEvents> = types.SseEvent<Events>
   export type SseOptions = types.SseOptions
+  export type SseRouteHandler<
+    RouteGeneric extends RouteGenericInterface = RouteGenericInterface,
+    SchemaCompiler extends FastifySchema = FastifySchema,
+    TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault
+  > = types.SseRouteHandler<RouteGeneric, SchemaCompiler, TypeProvider>
+  export type SseRouteOptions<
+    RouteGeneric extends RouteGenericInterface = RouteGenericInterface,
+    SchemaCompiler extends FastifySchema = FastifySchema,
+    TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault
+  > = types.SseRouteOptions<RouteGeneric, SchemaCompiler, TypeProvider>
+  export type SseRouteShorthandOptions<
+    RouteGeneric extends RouteGenericInterface = RouteGenericInterface,
+    SchemaCompiler extends FastifySchema = FastifySchema,
+    TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault
+  > = types.SseRouteShorthandOptions<RouteGeneric, SchemaCompiler, TypeProvider>
   export type StreamClosedError = types.StreamClosedError
   export type StreamContext = types.StreamContext
 }

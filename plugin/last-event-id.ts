@@ -1,3 +1,5 @@
+import { isUtf8 } from 'node:buffer'
+
 // A client has no use for a longer one; channels write at most 128 bytes.
 const MAX_BYTES = 1024
 
@@ -5,7 +7,7 @@ const MAX_BYTES = 1024
  * The last event ID a client sent with its request (WHATWG HTML 9.2.4), `''` when there is none.
  *
  * The `Last-Event-ID` header wins over the query parameter, which is for clients that cannot set headers. The value is
- * UTF-8, which Node hands over as latin1. What no client can have received as an ID (over 1,024 bytes, or with CR, LF
+ * UTF-8, which Node hands over as latin1; some clients really send latin1, which is taken for that. What no client can have received as an ID (over 1,024 bytes, or with CR, LF
  * or NUL) counts as none.
  *
  * @param header the `last-event-id` header as Node gives it
@@ -13,9 +15,14 @@ const MAX_BYTES = 1024
  * @param parameter the name of the query parameter, or `false` to look at the header alone
  */
 export function readLastEventId (header: string | string[] | undefined, url: string, parameter: string | false): string {
-  if (typeof header === 'string') return header.length > MAX_BYTES ? '' : Buffer.from(header, 'latin1').toString()
+  if (typeof header === 'string') return header.length > MAX_BYTES ? '' : decode(header)
   const query = url.indexOf('?')
   if (parameter === false || query === -1) return ''
   const id = new URLSearchParams(url.slice(query)).get(parameter) ?? ''
   return Buffer.byteLength(id) > MAX_BYTES || /[\r\n\0]/.test(id) ? '' : id
+}
+
+function decode (header: string): string {
+  const bytes = Buffer.from(header, 'latin1')
+  return isUtf8(bytes) ? bytes.toString() : header
 }

@@ -53,42 +53,52 @@ export function isGone ({ raw, request }: FastifyReply): boolean {
 export function onClosed (reply: FastifyReply, closed: () => void): void {
   const { raw } = reply
   raw.once('close', closed)
+  // A stream that its client has reset without an error, while bytes wait, Node leaves as it is: it would never close.
+  if (raw instanceof Http2ServerResponse) raw.stream.once('aborted', () => { if (raw.stream.rstCode === constants.NGHTTP2_NO_ERROR) raw.stream.destroy() })
   // A pipelined response has no socket yet, and does not hear of its end.
-  if (raw.socket === null) {
-    const { socket } = reply.request.raw
-    socket.once('close', closed)
-    raw.once('close', () => socket.off('close', closed))
+  else if (raw.socket === null) raw.once('close', onSocketClosed(reply.request.raw.socket, closed))
+}
+
+const pipelined = new WeakMap<Socket, Set<() => void>>()
+
+/** One listener for all responses that wait for a socket. Gives back what takes `closed` off again. */
+function onSocketClosed (socket: Socket, closed: () => void): () => void {
+  const waiting = pipelined.get(socket) ?? new Set()
+  if (!pipelined.has(socket)) {
+    pipelined.set(socket, waiting)
+    socket.once('close', () => { waiting.forEach(closed => { closed() }) })
   }
+  waiting.add(closed)
+  return () => { waiting.delete(closed) }
 }
 
 /**
  * Lifts the timeouts for idle connections from a response that may rightly be quiet.
  *
- * @returns puts them back, for what comes on the connection after it
+ * @returns puts them back, when the connection has no other event stream
  */
 export function liftTimeouts ({ raw, request }: FastifyReply): () => void {
-  if (raw instanceof Http2ServerResponse) return liftSessionTimeout(raw.stream.session, request.server.initialConfig.http2SessionTimeout)
-  const { socket } = request.raw
-  // An injected request has none that could time out.
-  if (!(socket instanceof Socket)) return () => {}
-  const before = socket.timeout
-  socket.setTimeout(0)
-  return () => {
-    // Where the server keeps the connection alive, it has set its own by now.
-    if (socket.timeout === 0 && before !== undefined) socket.setTimeout(before)
+  if (raw instanceof Http2ServerResponse) {
+    const { session } = raw.stream
+    const timeout = request.server.initialConfig.http2SessionTimeout ?? 0
+    return session === undefined ? () => {} : lift(session, timeout, () => !session.destroyed)
   }
+  const { socket } = request.raw
+  // An injected request has no socket that could time out. A server that keeps one alive sets a timeout of its own.
+  return socket instanceof Socket ? lift(socket, socket.timeout ?? 0, () => socket.timeout === 0) : () => {}
 }
 
-const openInSession = new WeakMap<Http2Session, number>()
+const lifted = new WeakMap<Socket | Http2Session, { streams: number, timeout: number }>()
 
-function liftSessionTimeout (session: Http2Session | undefined, before: number | undefined): () => void {
-  if (session === undefined) return () => {}
-  openInSession.set(session, (openInSession.get(session) ?? 0) + 1)
-  session.setTimeout(0)
+function lift (connection: Socket | Http2Session, timeout: number, isStillLifted: () => boolean): () => void {
+  const state = lifted.get(connection) ?? { streams: 0, timeout }
+  lifted.set(connection, state)
+  state.streams++
+  connection.setTimeout(0)
   return () => {
-    const left = (openInSession.get(session) ?? 0) - 1
-    openInSession.set(session, left)
-    if (left === 0 && !session.destroyed && before !== undefined) session.setTimeout(before)
+    if (--state.streams > 0) return
+    lifted.delete(connection)
+    if (isStillLifted()) connection.setTimeout(state.timeout)
   }
 }
 
@@ -99,7 +109,9 @@ function liftSessionTimeout (session: Http2Session | undefined, before: number |
 export function cut (reply: FastifyReply): void {
   const { raw } = reply
   if (raw instanceof Http2ServerResponse) {
-    raw.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+    // One that is closed already, by a reset, takes no code any more.
+    if (raw.stream.closed) raw.stream.destroy()
+    else raw.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
   } else if (raw.headersSent && !raw.chunkedEncoding && raw.socket !== null && !(raw.socket instanceof TLSSocket)) {
     raw.socket.resetAndDestroy()
   } else {

@@ -14,7 +14,20 @@ import { TextChunks } from './text-chunks'
  * `ReadableStream`, or a Node `Readable`. The chunks of a byte stream are text, decoded as UTF-8 across their borders.
  */
 export type EventIterable<Event = SseEvent> =
-  AsyncIterable<Event> | Iterable<Event | Promise<Event>> | ReadableStream<Event | Uint8Array> | Readable
+  | AsyncGenerator<Event> // is an AsyncIterable; by its own name, the compiler says what is wrong with a generator's event
+  | AsyncIterable<Event>
+  | Iterable<Event | Promise<Event>>
+  | WebStream<NoInfer<Event> | Uint8Array>
+  | NodeStream
+
+/** As much of a `ReadableStream` as is read here, so that it may be Node's or the one of TypeScript's DOM library. */
+interface WebStream<Chunk> {
+  readonly locked: boolean
+  getReader (): { read (): Promise<{ done: boolean, value?: Chunk | undefined }>, cancel (): Promise<void> }
+}
+
+/** A `Readable` without its iterator of `any`, for which the compiler would not look at what a generator yields. */
+type NodeStream = Pick<Readable, 'on' | 'read' | 'pause' | 'resume' | 'destroy'>
 
 /**
  * Where a stream's events come from. A function, usually an async generator function, is called only when the stream

@@ -13,7 +13,7 @@ import type { Source } from './source'
 import type { Ticker } from './ticker'
 import { Alarm, draw, momentOf } from './time'
 
-// What a client may take to receive the end of a stream while the server closes.
+// How many milliseconds a client may take to receive the end of a stream while the server closes.
 const FAREWELL_MS = 1_000
 
 /** What a stream shares with the others of its plugin. */
@@ -47,6 +47,7 @@ export class EventStream implements Sink, BodyEvents {
   #transform: Target | undefined
   #restoreTimeouts: (() => void) | undefined
   #shuttingDown = false
+  #settled = (): void => {}
   #events = 0
 
   constructor (reply: FastifyReply, source: Source<unknown>, options: ResolvedOptions, expiry: Expiry | undefined, shared: Shared, release: Release) {
@@ -67,7 +68,7 @@ export class EventStream implements Sink, BodyEvents {
     this.#outlet.attach(target, endTarget)
     if (target !== this.#reply.raw) this.#transform = target
     if (isBodyless(this.#reply)) return this.#finish('finished')
-    if (this.#shuttingDown) return this.#farewell()
+    if (this.#shuttingDown) return this.#sayFarewell()
 
     const { prime } = this.#options
     if (prime === 0) this.#open(HEARTBEAT)
@@ -99,7 +100,7 @@ export class EventStream implements Sink, BodyEvents {
 
   end (): void {
     if (!this.#isOurs()) return
-    if (this.#shuttingDown) return this.#farewell()
+    if (this.#shuttingDown) return this.#settled()
     // The status that makes an EventSource stop; one that is told to come back would, for ever.
     if (this.#state === 'priming' && isEventSource(this.#reply.request)) {
       this.#reply.code(204).removeHeader('content-type').removeHeader('content-encoding')
@@ -112,7 +113,7 @@ export class EventStream implements Sink, BodyEvents {
     if (!this.#isOurs()) {
       if (!isAbort(error)) log.warn({ err: error }, 'the source of a closed event stream failed')
     } else if (this.#shuttingDown && isAbort(error)) {
-      this.#farewell()
+      this.#settled()
     } else if (this.#state === 'open') {
       log.error({ err: error }, 'event stream failed')
       this.#outlet.write(this.#lastWords(error))
@@ -136,17 +137,25 @@ export class EventStream implements Sink, BodyEvents {
     return this.#outlet.queued
   }
 
-  /** Tells the source that the server closes, and settles, in bounded time, when the response is closed. */
-  async shutdown (): Promise<void> {
+  /**
+   * Tells the source that the server closes. Settles when it has finished, has had its time, or has no client any more;
+   * then `farewell` is to be called.
+   */
+  async leave (): Promise<void> {
+    if (this.#state === 'closed') return
+    this.#shuttingDown = true
+    if (this.#state === 'waiting') return
+    const settled = new Promise<void>(resolve => { this.#settled = resolve })
+    this.#alarm.setIn(this.#options.shutdown.grace, () => { this.#settled() })
+    this.#intake.abort('shutdown')
+    await settled
+  }
+
+  /** Tells the client when to come back and ends the stream. Settles, in bounded time, when the response is closed. */
+  async farewell (): Promise<void> {
     const closed = new Promise<void>(resolve => { onClosed(this.#reply, resolve) })
-    const { grace } = this.#options.shutdown
-    if (this.#state === 'closed') {
-      this.#alarm.setIn(grace, () => { cut(this.#reply) })
-    } else {
-      this.#shuttingDown = true
-      this.#alarm.setIn(grace, () => { this.#farewell() })
-      this.#intake.abort('shutdown')
-    }
+    this.#sayFarewell()
+    this.#alarm.setIn(FAREWELL_MS, () => { cut(this.#reply) })
     await closed
   }
 
@@ -174,13 +183,11 @@ export class EventStream implements Sink, BodyEvents {
     if (this.#expiry !== undefined) this.#alarm.setAt(momentOf(this.#expiry), () => { this.#finish('expired') })
   }
 
-  /** Ends the stream while the server closes. */
-  #farewell (): void {
+  #sayFarewell (): void {
     if (this.#state === 'priming') this.#open('')
     if (this.#state !== 'open') return
     this.#outlet.write(encodeRetry(draw(this.#options.shutdown.retry)))
     this.#finish('shutdown')
-    this.#alarm.setIn(FAREWELL_MS, () => { cut(this.#reply) })
   }
 
   #finish (reason: CloseReason): void {
@@ -202,6 +209,7 @@ export class EventStream implements Sink, BodyEvents {
     this.#release()
     if (reason !== 'finished') this.#intake.abort(reason)
     this.#intake.stop()
+    this.#settled()
     if (!wasStarted) return
     this.#reply.request.log.debug({
       reason,

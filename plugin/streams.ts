@@ -49,10 +49,16 @@ export class EventStreams implements Shared {
     return reply.send(new EventStream(reply, source, options, expiry, this, release).body)
   }
 
-  /** Ends all streams, in bounded time; who comes from now on is turned away. */
+  /**
+   * Ends all streams, in bounded time; who comes from now on is turned away.
+   *
+   * No client is sent away before all can go, since Fastify answers with 503 while it closes, and to an `EventSource`
+   * that came back too early this would be final.
+   */
   async shutdown (): Promise<void> {
     this.#closing = true
-    await Promise.all([...this.open].map(stream => stream.shutdown()))
+    await Promise.all([...this.open].map(stream => stream.leave()))
+    await Promise.all([...this.open].map(stream => stream.farewell()))
   }
 }
 

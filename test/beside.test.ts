@@ -320,6 +320,28 @@ t.test('hooks', async t => {
     await aborted.promise
   })
 
+  t.test('a hook may answer with a stream in place of the handler', async t => {
+    let calls = 0
+    const { url } = await serve(t, app => app.get('/', {
+      preHandler: async (request, reply) => reply.sse(greet)
+    }, async () => { calls++ }))
+    const { rest } = await open(t, url)
+    t.match(await rest(), [{ data: 'hello' }])
+    t.equal(calls, 0)
+  })
+
+  t.test('so may the handlers for what was not found and for errors', async t => {
+    const { url } = await serve(t, app => {
+      app.setNotFoundHandler((request, reply) => reply.code(200).sse(['not found']))
+      app.setErrorHandler<Error>((error, request, reply) => reply.code(200).sse([error.message]))
+      app.get('/error', async () => { throw new Error('no') })
+    }, { plugin: { maxStreams: 1, maxStreamsPerKey: 1, key: ({ ip }) => ip } })
+    for (const [path, data] of [['/', 'not found'], ['/error', 'no'], ['/', 'not found']]) {
+      const { rest } = await open(t, url + path)
+      t.match(await rest(), [{ data }])
+    }
+  })
+
   t.test('a client that leaves while the hooks run starts no source', async t => {
     let calls = 0
     const entered = deferred()

@@ -26,7 +26,7 @@ function parked () {
   async function * source ({ signal }: StreamContext) {
     try {
       yield 'hello'
-      await once(signal, 'abort')
+      if (!signal.aborted) await once(signal, 'abort')
     } finally {
       ended.resolve(signal.reason?.reason)
     }
@@ -332,6 +332,62 @@ t.test('pipelined requests', async t => {
     t.same(await Promise.all(streams.map(({ ended }) => ended)), ['client', 'client'])
     await log.take('event stream closed', 2)
     t.same(log.complaints, [])
+  })
+
+  t.test('a stream that fails while it waits for its turn is torn only then', async t => {
+    const { source, fail } = torn()
+    const failed = deferred()
+    const { port, log } = await serve(t, app => {
+      app.get('/first', (request, reply) => reply.sse(async function * () {
+        yield 'first'
+        await failed.promise
+        yield 'first again'
+      }))
+      app.get('/second', (request, reply) => reply.sse(source))
+    })
+    const client = await connectTo(t, port, get('/first') + get('/second'))
+    await client.until('data: first\n\n')
+    fail()
+    await log.find('event stream failed')
+    failed.resolve()
+    await client.closed
+    t.match(client.received, /data: first again\n\n\r\n0\r\n\r\nHTTP[^]+data: hello\n\n/)
+    t.equal(client.received.match(/^0\r$/gm)?.length, 1)
+  })
+
+  t.test('connectionTimeout does not end a quiet stream behind one that has finished', async t => {
+    const { port } = await serve(t, app => {
+      app.get('/first', (request, reply) => reply.sse(async function * () {
+        yield 'first'
+        await setTimeout(50)
+      }))
+      app.get('/second', (request, reply) => reply.sse(async function * () {
+        yield 'second'
+        await setTimeout(400)
+        yield 'second again'
+      }))
+    }, { fastify: { connectionTimeout: 100 } })
+    const client = await connectTo(t, port, get('/first') + get('/second'))
+    await client.until('data: second again\n\n')
+  })
+
+  t.test('app.close() says farewell to all of them', async t => {
+    const streams = [parked(), parked()]
+    const started = deferred()
+    const { app, port } = await serve(t, app => {
+      app.get('/0', (request, reply) => reply.sse(streams[0]!.source))
+      app.get('/1', (request, reply) => reply.sse(stream => {
+        started.resolve()
+        return streams[1]!.source(stream)
+      }))
+    })
+    const client = await connectTo(t, port, get('/0') + get('/1'))
+    await client.until('data: hello\n\n')
+    await started.promise
+    await app.close()
+    t.same(await Promise.all(streams.map(({ ended }) => ended)), ['shutdown', 'shutdown'])
+    t.equal(await client.closed, undefined)
+    t.equal(client.received.match(/retry: \d+\n\r\n0\r\n\r\n/g)?.length, 2)
   })
 })
 
@@ -685,6 +741,15 @@ for (const secure of [true, false]) {
       t.same(log.complaints, [])
     })
 
+    t.test('http2SessionTimeout is back when the last stream of the session has finished', async t => {
+      const { port } = await serveHttp2(t, app => app.get('/', (request, reply) => reply.sse(greet)), {}, { http2SessionTimeout: 100 })
+      const session = connectHttp2(t, port)
+      const sessionClosed = once(session, 'close')
+      const { client } = await openHttp2(session, '/')
+      await client.closed
+      await sessionClosed
+    })
+
     t.test('app.close() ends open streams', async t => {
       const { source, ended } = parked()
       const { app, port } = await serveHttp2(t, app => app.get('/', (request, reply) => reply.sse(source)))
@@ -779,6 +844,16 @@ t.test('inject', async t => {
       throw new Error('no')
     })))
     t.match(await app.inject('/'), { statusCode: 500, headers: { 'content-type': /^application\/json/ } })
+  })
+
+  t.test('sees the farewell of app.close()', async t => {
+    const { source, ended } = parked()
+    const { app } = await serve(t, app => app.get('/', (request, reply) => reply.sse(source)))
+    const response = await app.inject({ url: '/', payloadAsStream: true })
+    const chunks = response.stream().setEncoding('utf8').toArray()
+    await app.close()
+    t.equal(await ended, 'shutdown')
+    t.match((await chunks).join(''), /^data: hello\n\nretry: \d+\n$/)
   })
 
   t.test('fails when the source fails after its first event', async t => {

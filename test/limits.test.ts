@@ -147,9 +147,9 @@ t.test('maxStreams', async t => {
     t.equal((await open(t, `${url}/b`)).response.status, 503)
   })
 
-  t.test('at a call counts the streams of the route', async t => {
+  t.test('at a route, or at a call, counts the streams of the route', async t => {
     const { url } = await serve(t, app => {
-      app.get<{ Params: { id: string } }>('/a/:id', (request, reply) => reply.sse(parked, { maxStreams: 1 }))
+      app.get('/a/:id', { sse: { maxStreams: 1 } }, (request, reply) => reply.sse(parked))
       app.get('/b', (request, reply) => reply.sse(parked, { maxStreams: 1 }))
     })
     t.equal((await open(t, `${url}/a/1`)).response.status, 200)

@@ -311,7 +311,7 @@ t.test('a source that waits is made to wait for a client that stalls, which then
 
   for (const [what, { size, make, options = {} }] of Object.entries(cases)) {
     t.test(what, async t => {
-      const total = Math.ceil(12 * MIB / size)
+      const total = Math.ceil(8 * MIB / size)
       let taken = 0
       const texts = function * () {
         for (; taken < total; taken++) yield `<${taken}>`.padEnd(size, '.')

@@ -358,6 +358,14 @@ t.test('a Readable in object mode', async t => {
     t.match(await stream.rest(), [{ data: '' }])
   })
 
+  t.test('that was paused beforehand is read at once all the same', async t => {
+    const source = new PassThrough({ objectMode: true })
+    source.pause()
+    source.end('one')
+    const { url } = await serve(t, app => app.get('/', (request, reply) => reply.sse(source, { prime: 10_000 })))
+    t.equal(await (await request(url)).body.text(), 'data: one\n\n')
+  })
+
   t.test('keeps an empty string as an event with empty data', async t => {
     t.same(await drained(t, Readable.from(['', 'one', ''])), ['', 'one', ''])
   })

@@ -17,8 +17,8 @@ module.exports = {
     { key: 'events', over: 'fastify-sse' }
   ],
   sizes: {
-    full: { rounds: 5, events: 1_000_000, warmup: 100_000 },
-    quick: { rounds: 1, events: 200_000, warmup: 50_000 },
+    full: { rounds: 5, events: 500_000, warmup: 100_000 },
+    quick: { rounds: 2, events: 200_000, warmup: 50_000 },
     tiny: { rounds: 1, events: 2_000, warmup: 100 }
   },
 

@@ -9,6 +9,7 @@ module.exports = {
   title: 'Paced: 500 connections, a generator that waits before each event',
   method: 'CPU time of the server for an event, in µs, the timer of the generator included: that alone is the last row.',
   contestants: ['event-stream', 'fastify-sse', 'fastify-sse-v2', 'better-sse', 'hono', 'websocket', 'readable', 'hijack', 'write', 'floor'],
+  cannot: { 'event-stream-sync': 'it cannot wait' },
   columns: [
     { key: 'fast', title: 'each 1 ms', unit: 'µs' },
     { key: 'fast', over: 'fastify-sse' },
@@ -19,8 +20,8 @@ module.exports = {
   ],
   chart: [{ key: 'slow', title: 'Paced, each 10 ms: µs of CPU an event' }],
   sizes: {
-    full: { rounds: 7, connections: 500, fast: 200, slow: 200 },
-    quick: { rounds: 1, connections: 500, fast: 100, slow: 100 },
+    full: { rounds: 5, connections: 500, fast: 200, slow: 200 },
+    quick: { rounds: 2, connections: 500, fast: 60, slow: 60 },
     tiny: { rounds: 1, connections: 10, fast: 5, slow: 5 }
   },
 

@@ -8,6 +8,7 @@ module.exports = {
   title: 'Slow: a reader that cannot keep up with what is pushed',
   method: 'Growth while events of 4 KiB are pushed: memory after a garbage collection, the largest of ten samples, and listeners on the connection.',
   contestants: ['event-stream', 'fastify-sse', 'fastify-sse-v2', 'better-sse', 'hono', 'websocket', 'readable', 'hijack', 'write'],
+  cannot: { floor: 'it sends nothing', 'event-stream-sync': 'it is pulled, not pushed' },
   columns: [
     { key: 'pushed', title: 'pushed', unit: 'MB', digits: 0 },
     { key: 'heap', title: 'heap and buffers', unit: 'MB', digits: 1 },

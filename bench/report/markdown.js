@@ -2,13 +2,19 @@
 
 const { nameOf } = require('./names')
 
+const CAVEATS = {
+  quick: 'Small counts and few rounds: rough figures.',
+  tiny: 'Tiny counts, only to see that everything works: the figures mean nothing.'
+}
+
 /** A result as tables in Markdown. */
-function toMarkdown ({ command, date, machine, versions, parts }) {
+function toMarkdown ({ command, date, size, machine, versions, parts }) {
   const packages = Object.entries(versions).map(([name, version]) => `${name} ${version}`).join(', ')
   return [
     `\`${command}\`, ${date.slice(0, 10)}, on Node ${machine.node.slice(1)}; ${machine.cpu}; ${machine.memory}; ${machine.system}; ` +
     (machine.pinned ? 'server and client on a CPU each.' : 'server and client not pinned to a CPU.'),
     `${packages}.`,
+    ...size in CAVEATS ? [CAVEATS[size]] : [],
     'Medians of the rounds, the lowest and the highest in brackets. A ratio is the median of the ratios of each round.',
     ...parts.map(table)
   ].join('\n\n') + '\n'
