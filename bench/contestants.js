@@ -16,11 +16,11 @@ const contestants = [
   { id: 'hono', name: 'hono on node-server', server: 'hono' },
   { id: 'websocket', name: '@fastify/websocket', server: 'websocket', protocol: 'websocket' },
   { id: 'readable', name: 'reply.send(Readable)', server: 'readable' },
-  { id: 'hijack', name: 'hijacked reply, res.write', server: 'hijack', limit: true },
-  { id: 'hijack-once', name: 'hijacked reply, one write', server: 'hijack-once', limit: true },
-  { id: 'write', name: 'node:http, res.write', server: 'write', limit: true },
-  { id: 'floor', name: 'for await, thrown away', server: 'floor', limit: true, silent: true },
-  { id: 'floor-sync', name: 'for, thrown away', server: 'floor', source: 'sync', limit: true, silent: true }
+  { id: 'hijack', name: 'bare hijack, res.write', server: 'hijack', limit: true },
+  { id: 'hijack-once', name: 'bare hijack, one write', server: 'hijack-once', limit: true },
+  { id: 'write', name: 'bare res.write', server: 'write', limit: true },
+  { id: 'floor', name: 'bare loop, for await', server: 'floor', limit: true, silent: true },
+  { id: 'floor-sync', name: 'bare loop, for', server: 'floor', source: 'sync', limit: true, silent: true }
 ]
 
 module.exports = { contestants, PACKAGES }

@@ -1,14 +1,15 @@
-import type { FastifyInstance, FastifySerializerCompiler, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifySerializerCompiler } from 'fastify'
 import { describeDocument, describeEvents } from './describe'
 import { FST_ERR_SSE_ROUTE } from './errors'
 import type { Serializer } from './event'
 import { show } from './inspect'
+import type { AnyRouteOptions } from './route-types'
 import { bySchema, type ToText } from './to-text'
 
 interface TypedRoute {
   name: string
   instance: FastifyInstance
-  route: RouteOptions
+  route: AnyRouteOptions
   events: Record<string, unknown>
   /** What describes them in the route's schema, where the route does not do so itself. */
   response: Record<string, unknown> | undefined
@@ -26,7 +27,7 @@ export class EventSchemas {
    * @param name of the route, for messages
    * @throws FST_ERR_SSE_ROUTE when they are no schemas by the names of events
    */
-  add (name: string, instance: FastifyInstance, route: RouteOptions, events: unknown): ToText {
+  add (name: string, instance: FastifyInstance, route: AnyRouteOptions, events: unknown): ToText {
     if (!isEventSchemas(events)) {
       throw new FST_ERR_SSE_ROUTE(name, `schema.events must be an object with a schema for each name of an event, got ${show(events)}`)
     }

@@ -25,9 +25,9 @@ export type SseEvent<Events extends object = AnyEvents> = string extends keyof E
   ? string | EventFields
   : NamedEvent<Events> | UnnamedEvent<Events> | EventWithoutData
 
-type NamedEvent<Events> = {
-  [Name in keyof Events & string]: { event: Name, data: Events[Name] } & EventFields<Events[Name]>
-}[keyof Events & string]
+type NamedEvent<Events, Names extends keyof Events = Exclude<keyof Events, 'message'>> = {
+  [Name in Names & string]: { event: Name, data: Events[Name] } & EventFields<Events[Name]>
+}[Names & string]
 
 type UnnamedEvent<Events> = Events extends { message: infer Data }
   ? ({ event?: 'message' | undefined, data: Data } & EventFields<Data>) | (string extends Data ? string : never)

@@ -1,9 +1,11 @@
-import type { FastifyInstance, FastifyReply, FastifyRequest, RouteHandlerMethod, RouteOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { StreamContext } from './context'
 import { FST_ERR_SSE_ROUTE } from './errors'
 import { EventSchemas } from './event-schemas'
 import { show } from './inspect'
 import { resolveOptions, type ResolvedOptions, type SseOptions } from './options'
 import { isThenable } from './pull'
+import type { AnyRouteOptions } from './route-types'
 
 const ROUTE_OPTIONS = Symbol('event stream options')
 
@@ -23,7 +25,7 @@ export function optionsOf (request: FastifyRequest, registration: ResolvedOption
  *
  * @throws FST_ERR_SSE_ROUTE for what cannot work, where the route is declared
  */
-export function wireRoute (instance: FastifyInstance, route: RouteOptions, registration: ResolvedOptions, schemas: EventSchemas, answer: Answer): void {
+export function wireRoute (instance: FastifyInstance, route: AnyRouteOptions, registration: ResolvedOptions, schemas: EventSchemas, answer: Answer): void {
   const { sse, schema, handler } = route
   const name = `${String(route.method)} ${route.url}`
   if (sse === undefined || sse === false) {
@@ -50,20 +52,20 @@ function routeOptions (name: string, sse: true | SseOptions, registration: Resol
 /** Answers a request with an event stream. */
 export type Answer = (reply: FastifyReply, source: unknown) => FastifyReply
 
-type Handler = (this: FastifyInstance, request: FastifyRequest, reply: FastifyReply, stream?: unknown) => unknown
+type Handler = AnyRouteOptions['handler']
 
 /** A generator function is the source itself: it is called when the stream is opened. */
-function streamOf (handler: Handler, answer: Answer): RouteHandlerMethod {
+function streamOf (handler: Handler, answer: Answer): Handler {
   return function (request, reply) {
-    return answer(reply, (stream: unknown) => handler.call(this, request, reply, stream))
+    return answer(reply, (stream: StreamContext) => handler.call(this, request, reply, stream))
   }
 }
 
 /** Any other handler is called as ever, and returns the source. */
-function streamFrom (handler: Handler, answer: Answer): RouteHandlerMethod {
+function streamFrom (handler: Handler, answer: Answer): Handler {
   return function (request, reply) {
     const stream = (source: unknown): unknown => source === reply || source === undefined ? source : answer(reply, source)
-    const source = handler.call(this, request, reply)
+    const source: unknown = Reflect.apply(handler, this, [request, reply])
     // The reply is thenable too.
     return source !== reply && isThenable(source) ? Promise.resolve(source).then(stream) : stream(source)
   }

@@ -7,7 +7,7 @@ import { resolveOptions, type ResolvedOptions, type SseOptions } from './options
 import type { Outlet } from './outlet'
 import { isEventSource, isGone, keepUncompressed, setHeaders } from './response'
 import { optionsOf } from './routes'
-import { discard, takeSource } from './source'
+import { discard, takeSource, type Source } from './source'
 import { EventStream, type Shared } from './stream'
 import { Ticker } from './ticker'
 import { draw, expiryOf } from './time'
@@ -39,6 +39,16 @@ export class EventStreams implements Shared {
     }
     takeSource(source)
     this.#replied.add(reply)
+    try {
+      return this.#admit(reply, source, given)
+    } catch (error) {
+      discard(source)
+      throw error
+    }
+  }
+
+  #admit (reply: FastifyReply, source: Source<unknown>, given: SseOptions | undefined): FastifyReply {
+    const { request } = reply
     if (isGone(reply)) return leave(reply, source)
     const ofRoute = optionsOf(request, this.#registration)
     const options = given === undefined ? ofRoute : resolveOptions(given, ofRoute)

@@ -184,6 +184,22 @@ feature('createGzip', 'each event passes the compression as it is yielded', asyn
   t.match(await failed.json(), { message: 'before the first event' })
 })
 
+feature("app.get('/ticks'", 'a route can be the stream itself', async t => {
+  const { url } = await serve(t, "app.get('/ticks'")
+  const stream = await open(t, `${url}/ticks`)
+  t.match(await stream.next(), { event: 'tick' })
+  t.equal(stream.retry(), 1000)
+})
+
+feature("app.post('/search'", 'a handler may return the source', async t => {
+  const { url } = await serve(t, "app.post('/search'", { search: async (query: string) => [{ data: query }] })
+  const ask = (query: string) => open(t, `${url}/search`, {
+    method: 'POST', body: JSON.stringify({ query }), headers: { 'content-type': 'application/json' }
+  })
+  t.match(await (await ask('snow')).rest(), [{ data: 'snow' }])
+  t.equal((await ask('')).response.status, 400)
+})
+
 t.test('every snippet of the README is run', async t => {
   t.same(SNIPPETS.filter(code => !tested.has(code)), [])
 })

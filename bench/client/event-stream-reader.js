@@ -4,7 +4,10 @@
 // them, so that the server is what limits the speed. Each event is counted by its line of data, the length of the line
 // is compared with that of the first, and of each piece that arrives the last event's content is compared.
 
+const { Head } = require('./head')
 const { Tally } = require('./tally')
+
+const HEAD = [/^HTTP\/1\.1 200 /, /^transfer-encoding: chunked$/im, /^content-type: text\/event-stream\b/im]
 
 const LF = 10
 const CR = 13
@@ -18,8 +21,7 @@ class EventStreamReader {
   tally = new Tally()
   ended = false
 
-  #head = ''
-  #inHead = true
+  #head = new Head()
   // The chunk that is being read: what is left of it, or its size as far as it has arrived.
   #left = 0
   #size = 0
@@ -40,7 +42,7 @@ class EventStreamReader {
   /** Takes a piece of the response. The buffer is not kept. */
   read (buffer, length) {
     this.#from = -1
-    let at = this.#inHead ? this.#readHead(buffer, length) : 0
+    let at = this.#head.isWhole ? 0 : this.#readHead(buffer, length)
     while (at < length) {
       if (this.#left === 0) {
         at = this.#readSize(buffer, at, length)
@@ -55,16 +57,10 @@ class EventStreamReader {
   }
 
   #readHead (buffer, length) {
-    const before = this.#head.length
-    this.#head += buffer.latin1Slice(0, length)
-    const end = this.#head.indexOf('\r\n\r\n')
-    if (end < 0) return length
-    if (!/^HTTP\/1\.1 200 /.test(this.#head) || !/^transfer-encoding: chunked\r?$/im.test(this.#head)) {
-      throw new Error(`Not the head of an event stream: ${this.#head}`)
-    }
-    this.#inHead = false
-    this.#head = ''
-    return end + 4 - before
+    const end = this.#head.read(buffer, length)
+    const { isWhole, text } = this.#head
+    if (isWhole && !HEAD.every(line => line.test(text))) throw new Error(`Not the head of an event stream: ${text}`)
+    return end
   }
 
   /** Reads on in the line with the size of a chunk, or in the line break before it. */

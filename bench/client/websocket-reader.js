@@ -2,6 +2,7 @@
 
 // Reads the frames of a WebSocket, as little as it takes: each frame of text is an event (RFC 6455 5.2).
 
+const { Head } = require('./head')
 const { Tally } = require('./tally')
 
 const TEXT = 0x81
@@ -11,8 +12,7 @@ class WebSocketReader {
   tally = new Tally()
   ended = false
 
-  #head = ''
-  #inHead = true
+  #head = new Head()
   // What has arrived of a frame that is not whole yet.
   #rest = Buffer.alloc(0)
 
@@ -23,7 +23,7 @@ class WebSocketReader {
 
   /** Takes a piece of the response. The buffer is not kept. */
   read (buffer, length) {
-    let at = this.#inHead ? this.#readHead(buffer, length) : 0
+    let at = this.#head.isWhole ? 0 : this.#readHead(buffer, length)
     if (this.#rest.length > 0) {
       buffer = Buffer.concat([this.#rest, buffer.subarray(0, length)])
       length = buffer.length
@@ -34,14 +34,10 @@ class WebSocketReader {
   }
 
   #readHead (buffer, length) {
-    const before = this.#head.length
-    this.#head += buffer.latin1Slice(0, length)
-    const end = this.#head.indexOf('\r\n\r\n')
-    if (end < 0) return length
-    if (!this.#head.startsWith('HTTP/1.1 101 ')) throw new Error(`Not the head of a WebSocket: ${this.#head}`)
-    this.#inHead = false
-    this.#head = ''
-    return end + 4 - before
+    const end = this.#head.read(buffer, length)
+    const { isWhole, text } = this.#head
+    if (isWhole && !text.startsWith('HTTP/1.1 101 ')) throw new Error(`Not the head of a WebSocket: ${text}`)
+    return end
   }
 
   /** Gives back where the first frame begins that is not whole. */

@@ -13,10 +13,10 @@ module.exports = {
   contestants: ['event-stream', 'event-stream-signal', 'fastify-sse', 'fastify-sse-v2', 'better-sse', 'hono', 'websocket', 'readable', 'hijack', 'hijack-once', 'write'],
   cannot: { floor: 'it sends nothing' },
   columns: [
-    { key: 'left', title: 'the client leaves', unit: 'µs' },
+    { key: 'left', title: 'the client leaves', unit: 'µs', digits: 0 },
     { key: 'left', over: 'fastify-sse' },
     { key: 'left', over: 'hijack' },
-    { key: 'ended', title: 'the stream ends', unit: 'µs' },
+    { key: 'ended', title: 'the stream ends', unit: 'µs', digits: 0 },
     { key: 'ended', over: 'fastify-sse' },
     { key: 'ended', over: 'hijack' }
   ],

@@ -64,13 +64,14 @@ function kindOf ({ ours, limit }) {
 }
 
 function draw ({ title, bars }) {
-  const scale = (WIDTH - 2 * PADDING - NAMES - VALUES) / Math.max(...bars.map(({ value }) => value))
+  const longest = Math.max(...bars.map(({ value }) => value))
+  const scale = (WIDTH - 2 * PADDING - NAMES - VALUES) / longest
   const rows = bars.map(({ name, value, kind }, i) => {
     const top = TITLE + i * ROW
     const length = Math.max(1, value * scale)
     return `<text x="${NAMES - 8}" y="${top + BAR - 1}" text-anchor="end">${name}</text>` +
       `<rect class="${kind}" x="${NAMES}" y="${top}" width="${length.toFixed(1)}" height="${BAR}" rx="2"/>` +
-      `<text class="value" x="${(NAMES + length + 5).toFixed(1)}" y="${top + BAR - 1}">${rounded(value, value < 100 ? 2 : 0)}</text>`
+      `<text class="value" x="${(NAMES + length + 5).toFixed(1)}" y="${top + BAR - 1}">${rounded(value, longest < 100 ? 2 : 0)}</text>`
   })
   return [`<text class="title" y="12">${title}</text>`, ...rows].join('\n')
 }
