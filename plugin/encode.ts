@@ -69,8 +69,12 @@ function checkId (id: unknown): string | number {
   throw new FST_ERR_SSE_FIELD('id', 'a string without CR, LF and NUL, or a finite number', show(id))
 }
 
+// Most events have the name of the one before.
+let checkedName = ''
+
 function checkName (name: unknown): string {
-  if (typeof name === 'string' && !BREAKS_FIELD.test(name)) return name
+  if (name === checkedName) return checkedName
+  if (typeof name === 'string' && !BREAKS_FIELD.test(name)) return (checkedName = name)
   throw new FST_ERR_SSE_FIELD('event', 'a string without CR, LF and NUL', show(name))
 }
 

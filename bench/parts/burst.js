@@ -20,7 +20,7 @@ module.exports = {
   chart: [{ key: 'one', title: 'Burst, 1 connection: µs of CPU an event' }],
   sizes: {
     full: { rounds: 7, events: 400_000, warmup: 100_000 },
-    quick: { rounds: 3, events: 80_000, warmup: 30_000 },
+    quick: { rounds: 3, events: 60_000, warmup: 20_000 },
     tiny: { rounds: 1, events: 1_000, warmup: 100 }
   },
 

@@ -12,7 +12,7 @@ module.exports = {
   contestants: ['event-stream', 'event-stream-sync', 'fastify-sse', 'fastify-sse-v2', 'better-sse', 'hono', 'websocket', 'readable', 'hijack', 'write', 'floor'],
   columns: [
     { key: 'worst', title: 'slowest answer', unit: 'ms', digits: 1 },
-    { key: 'answers', title: 'answers a second', digits: 0 },
+    { key: 'answers', title: 'answers a second', digits: 1 },
     { key: 'events', title: 'events a second', digits: 0 },
     { key: 'events', over: 'fastify-sse' }
   ],

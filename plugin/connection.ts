@@ -1,0 +1,79 @@
+import { Http2ServerResponse, constants, type Http2Session } from 'node:http2'
+import { Socket } from 'node:net'
+import { TLSSocket } from 'node:tls'
+import type { FastifyReply } from 'fastify'
+
+/** Whether the client has gone already, so that no event will tell it any more. */
+export function isGone ({ raw, request }: FastifyReply): boolean {
+  return raw instanceof Http2ServerResponse ? raw.stream.destroyed : raw.destroyed || request.raw.socket.destroyed
+}
+
+/** Calls back when the response is closed, be it done or cut; perhaps more than once. */
+export function onClosed (reply: FastifyReply, closed: () => void): void {
+  const { raw } = reply
+  raw.once('close', closed)
+  // A stream that its client has reset without an error, while bytes wait, Node leaves as it is: it would never close.
+  if (raw instanceof Http2ServerResponse) raw.stream.once('aborted', () => { if (raw.stream.rstCode === constants.NGHTTP2_NO_ERROR) raw.stream.destroy() })
+  // A pipelined response has no socket yet, and does not hear of its end.
+  else if (raw.socket === null) raw.once('close', onSocketClosed(reply.request.raw.socket, closed))
+}
+
+const pipelined = new WeakMap<Socket, Set<() => void>>()
+
+/** One listener for all responses that wait for a socket. Gives back what takes `closed` off again. */
+function onSocketClosed (socket: Socket, closed: () => void): () => void {
+  const waiting = pipelined.get(socket) ?? new Set()
+  if (!pipelined.has(socket)) {
+    pipelined.set(socket, waiting)
+    socket.once('close', () => { waiting.forEach(closed => { closed() }) })
+  }
+  waiting.add(closed)
+  return () => { waiting.delete(closed) }
+}
+
+/**
+ * Lifts the timeouts for idle connections from a response that may rightly be quiet.
+ *
+ * @returns puts them back, when the connection has no other event stream
+ */
+export function liftTimeouts ({ raw, request }: FastifyReply): () => void {
+  if (raw instanceof Http2ServerResponse) {
+    const { session } = raw.stream
+    const timeout = request.server.initialConfig.http2SessionTimeout ?? 0
+    return session === undefined ? () => {} : lift(session, timeout, () => !session.destroyed)
+  }
+  const { socket } = request.raw
+  // An injected request has no socket that could time out. A server that keeps one alive sets a timeout of its own.
+  return socket instanceof Socket ? lift(socket, socket.timeout ?? 0, () => socket.timeout === 0) : () => {}
+}
+
+const lifted = new WeakMap<Socket | Http2Session, { streams: number, timeout: number }>()
+
+function lift (connection: Socket | Http2Session, timeout: number, isStillLifted: () => boolean): () => void {
+  const state = lifted.get(connection) ?? { streams: 0, timeout }
+  lifted.set(connection, state)
+  state.streams++
+  connection.setTimeout(0)
+  return () => {
+    if (--state.streams > 0) return
+    lifted.delete(connection)
+    if (isStillLifted()) connection.setTimeout(state.timeout)
+  }
+}
+
+/**
+ * Cuts a response so that its client can tell it from one that has ended: without the final chunk on HTTP/1.1
+ * (RFC 9112 8), with an error code on HTTP/2 (RFC 9113 5.4.2), and, where the close is the end of the body, by a reset.
+ */
+export function cut (reply: FastifyReply): void {
+  const { raw } = reply
+  if (raw instanceof Http2ServerResponse) {
+    // One that is closed already, by a reset, takes no code any more.
+    if (raw.stream.closed) raw.stream.destroy()
+    else raw.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  } else if (raw.headersSent && !raw.chunkedEncoding && raw.socket !== null && !(raw.socket instanceof TLSSocket)) {
+    raw.socket.resetAndDestroy()
+  } else {
+    raw.destroy()
+  }
+}
