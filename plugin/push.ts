@@ -36,7 +36,7 @@ export class Push implements Feed {
     clearTimeout(this.#watch)
     this.#watch = undefined
     if (this.#readable.listenerCount('data', this.#data) === 0) this.#readable.on('data', this.#data)
-    else this.#readable.resume()
+    this.#readable.resume()
   }
 
   stop (): undefined {

@@ -245,6 +245,8 @@ describe('a TypeBox schema', () => {
     }
   }
 
+  async function * texts (): AsyncGenerator<string> { yield 'text' }
+
   test('types what is yielded', () => {
     typed.post('/', { sse: true, schema }, async function * (request, reply, stream) {
       expect(this).type.toBe<typeof typed>()
@@ -257,6 +259,9 @@ describe('a TypeBox schema', () => {
     })
     typed.post('/', { sse: true, schema }, async function * () { yield { event: 'trade', data: { side: 'buy', prices: [] } } })
     typed.post('/', { sse: true, schema }, () => [{ event: 'trade', data: { side: 'buy', prices: [1] } }])
+    typed.post('/', { sse: true, schema }, function * () { yield { event: 'trade', data: { side: 'buy', prices: [] } } })
+    typed.post('/', { sse: true, schema }, async function * () { yield * texts() })
+    typed.post('/', { sse: true, schema }, texts)
     typed.post('/', { sse: true, schema }, async request => async function * ({ signal }) {
       expect(signal).type.toBe<AbortSignal>()
       yield { event: 'trade', data: { side: 'buy', prices: [request.body.symbol.length] } }
