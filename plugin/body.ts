@@ -40,6 +40,11 @@ export class Body extends Stream {
     return this
   }
 
+  /** Lets all listeners go, where nobody needs to hear of the end: they make a large part of a quiet stream's memory. */
+  forget (): void {
+    this.removeAllListeners()
+  }
+
   /** Tells that nothing more comes; as a stream does, in a tick of its own, since `pipe` may not have returned. */
   end (): void {
     process.nextTick(() => { this.emit('end') })

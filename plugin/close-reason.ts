@@ -25,7 +25,7 @@ export class StreamClosedError extends FST_ERR_SSE_CLOSED {
   }
 }
 
-/** Whether an error is only the echo of an abort, as it comes back from timers, `fetch` or `events.on`. */
+/** Whether an error is only the echo of an abort, as it comes back from timers, `fetch` or a body that was read. */
 export function isAbort (error: unknown): boolean {
-  return error instanceof Error && (error.name === 'AbortError' || ('code' in error && error.code === 'ABORT_ERR'))
+  return error instanceof Error && (error.name === 'AbortError' || isAbort(error.cause))
 }

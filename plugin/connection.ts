@@ -1,5 +1,5 @@
 import { Http2ServerResponse, constants, type Http2Session } from 'node:http2'
-import { Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { TLSSocket } from 'node:tls'
 import type { FastifyReply } from 'fastify'
 
@@ -34,17 +34,18 @@ function onSocketClosed (socket: Socket, closed: () => void): () => void {
 /**
  * Lifts the timeouts for idle connections from a response that may rightly be quiet.
  *
- * @returns puts them back, when the connection has no other event stream
+ * @returns puts them back, when the connection has no other event stream; `undefined` where there is none to lift
  */
-export function liftTimeouts ({ raw, request }: FastifyReply): () => void {
+export function liftTimeouts ({ raw, request }: FastifyReply): (() => void) | undefined {
   if (raw instanceof Http2ServerResponse) {
     const { session } = raw.stream
-    const timeout = request.server.initialConfig.http2SessionTimeout ?? 0
-    return session === undefined ? () => {} : lift(session, timeout, () => !session.destroyed)
+    const timeout = request.server.initialConfig.http2SessionTimeout
+    return session === undefined || !timeout ? undefined : lift(session, timeout, () => !session.destroyed)
   }
   const { socket } = request.raw
-  // An injected request has no socket that could time out. A server that keeps one alive sets a timeout of its own.
-  return socket instanceof Socket ? lift(socket, socket.timeout ?? 0, () => socket.timeout === 0) : () => {}
+  if (!socket.timeout && !lifted.has(socket)) return undefined
+  // A server that keeps the connection alive sets a timeout of its own.
+  return lift(socket, socket.timeout ?? 0, () => socket.timeout === 0)
 }
 
 const lifted = new WeakMap<Socket | Http2Session, { streams: number, timeout: number }>()

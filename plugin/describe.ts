@@ -1,17 +1,53 @@
-type Schema = Record<string, unknown>
+import { at, isForeign, isObject, jsonSchemaOf, type Schema } from './json-schema'
 
 const MEDIA_TYPE = 'text/event-stream'
 
+// An extension of OpenAPI by which a route is found again in a document, whatever its URL there; it is taken off then.
+const MARK = 'x-event-stream'
+
 /**
- * The response schemas of a route with what its event stream carries, for the API description: one schema for each
- * name of an event. `undefined` where the route describes its 200 itself, which is kept.
+ * Describes an event stream in the schema of its route, where that does not describe its 200 itself.
+ *
+ * To be called when Fastify has compiled the route's responses: nothing is ever serialized by this one.
+ *
+ * @param schema of the route; is added to, as its `response` is
  */
-export function describeEvents (response: unknown, events: Record<string, unknown>): Schema | undefined {
-  const described = isObject(response) ? response : {}
-  if (['200', '2xx', '2XX', 'default'].some(status => status in described)) return undefined
-  const options = Object.entries(events).map(([event, data]) => eventSchema(event, jsonSchemaOf(data)))
+export function describeEvents (name: string, schema: Schema, events: Schema): void {
+  const response = isObject(schema['response']) ? schema['response'] : {}
+  if (['200', '2xx', '2XX', 'default'].some(status => status in response)) return
+  schema[MARK] = name
+  if (!areForeign(events)) response['200'] = responseOf(events, '')
+  // What translates the schemas of a library for @fastify/swagger takes nothing else: `describeDocument` adds it.
+  else if (Object.keys(response).length === 0) delete schema['response']
+}
+
+/**
+ * Describes an event stream in the document of @fastify/swagger, as far as this takes its version of OpenAPI, which
+ * nobody else tells. What is made of the route's schema later, such as the same document in YAML, follows.
+ */
+export function describeDocument (document: unknown, schema: Schema, events: Schema): void {
+  const name = schema[MARK]
+  if (name === undefined) return
+  delete schema[MARK]
+
+  const version = String(at(document, 'openapi'))
+  const describe = (responses: unknown): void => {
+    if (version.startsWith('3.2')) describeItems(at(responses, '200', 'content'))
+  }
+  for (const operation of valuesOf(at(document, 'paths')).flatMap(valuesOf).filter(isObject)) {
+    if (operation[MARK] !== name) continue
+    delete operation[MARK]
+    if (areForeign(events)) operation['responses'] = { ...Object(operation['responses']), 200: responseOf(events, version) }
+    describe(operation['responses'])
+  }
+  describe(schema['response'])
+}
+
+function responseOf (events: Schema, version: string): Schema {
+  const target = version.startsWith('3.0') ? 'openapi-3.0' : 'draft-2020-12'
+  const options = Object.entries(events).map(([event, data]) => eventSchema(event, jsonSchemaOf(data, target)))
   const schema = options.length === 1 ? options[0] : { oneOf: options }
-  return { ...described, 200: { description: 'A stream of events', content: { [MEDIA_TYPE]: { schema } } } }
+  return { description: 'A stream of events', content: { [MEDIA_TYPE]: { schema } } }
 }
 
 function eventSchema (event: string, data: unknown): Schema {
@@ -28,25 +64,16 @@ function eventSchema (event: string, data: unknown): Schema {
   }
 }
 
-/** A schema as JSON Schema: that of a library which has its own says itself what it is, by Standard JSON Schema. */
-function jsonSchemaOf (schema: unknown): unknown {
-  if (at(schema, '~standard') === undefined) return schema
-  const output = at(schema, '~standard', 'jsonSchema', 'output')
-  if (typeof output !== 'function') return {}
-  const { $schema, ...json } = output({ target: 'draft-07' })
-  return json
-}
-
 /**
  * Turns the media type of an event stream into that of OpenAPI 3.2 ("Sequential Media Types", "Server-Sent Event
  * Streams"): `itemSchema` describes each event as it goes over the wire, where data is text that may hold JSON.
  */
-function describeItems (mediaType: Schema): Schema {
-  const { schema } = mediaType
-  const itemSchema = isObject(schema) && Array.isArray(schema['oneOf'])
-    ? { oneOf: schema['oneOf'].map(dataAsText) }
-    : dataAsText(schema)
-  return { schema: { type: 'array', description: 'The events in their order' }, itemSchema }
+function describeItems (content: unknown): void {
+  const schema = at(content, MEDIA_TYPE, 'schema')
+  if (!isObject(content) || !isObject(schema)) return
+  const { oneOf } = schema
+  const itemSchema = Array.isArray(oneOf) ? { oneOf: oneOf.map(dataAsText) } : dataAsText(schema)
+  content[MEDIA_TYPE] = { schema: { type: 'array', description: 'The events in their order' }, itemSchema }
 }
 
 function dataAsText (schema: unknown): unknown {
@@ -57,32 +84,10 @@ function dataAsText (schema: unknown): unknown {
   return { ...schema, properties: { ...properties, data: text } }
 }
 
-/**
- * Describes the event stream of a route as OpenAPI 3.2 does, where the document is of that version; only the document
- * tells. What is made of the route's schema later, such as the same document in YAML, follows.
- */
-export function describeDocument (document: unknown, url: string, methods: string[], response: unknown): void {
-  if (!String(at(document, 'openapi')).startsWith('3.2')) return
-  const path = url.replace(/:(\w+)(\(.*?\))?/g, '{$1}')
-  // The document may leave out the path of its server, with which its own would begin.
-  const [, operations] = Object.entries(at(document, 'paths') ?? {})
-    .filter(([end]) => path.endsWith(end))
-    .sort(([a], [b]) => b.length - a.length)[0] ?? []
-  for (const method of methods) describeStream(at(operations, method.toLowerCase(), 'responses'))
-  describeStream(response)
+function areForeign (events: Schema): boolean {
+  return Object.values(events).some(isForeign)
 }
 
-function describeStream (responses: unknown): void {
-  const content = at(responses, '200', 'content')
-  const mediaType = at(content, MEDIA_TYPE)
-  if (isObject(content) && isObject(mediaType)) content[MEDIA_TYPE] = describeItems(mediaType)
-}
-
-/** What lies at the end of a path of keys, if anything does. */
-function at (value: unknown, ...path: string[]): unknown {
-  return path.reduce((value, key) => isObject(value) ? value[key] : undefined, value)
-}
-
-function isObject (value: unknown): value is Schema {
-  return typeof value === 'object' && value !== null
+function valuesOf (value: unknown): unknown[] {
+  return isObject(value) ? Object.values(value) : []
 }

@@ -17,7 +17,7 @@ export class Intake {
   #feed: Feed | undefined
   #opening: Promise<void> | undefined
   #controller: AbortController | undefined
-  #reason: StreamClosedError | undefined
+  #reason: CloseReason | undefined
 
   constructor (source: Source<unknown>, request: FastifyRequest, sink: Sink, maxBuffer: number) {
     this.#source = source
@@ -30,7 +30,7 @@ export class Intake {
   get signal (): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController()
-      if (this.#reason !== undefined) this.#controller.abort(this.#reason)
+      if (this.#reason !== undefined) this.#controller.abort(new StreamClosedError(this.#reason))
     }
     return this.#controller.signal
   }
@@ -42,10 +42,10 @@ export class Intake {
       const source = typeof this.#source === 'function'
         ? this.#source(new StreamContext(this.#request, () => this.signal))
         : this.#source
-      if (isThenable(source)) this.#opening = Promise.resolve(source).then(this.#drain).catch(this.#failed)
+      if (isThenable(source)) this.#opening = this.#drainLater(source)
       else this.#drain(source)
     } catch (error) {
-      this.#failed(error)
+      this.#sink.fail(error)
     }
   }
 
@@ -57,8 +57,8 @@ export class Intake {
   /** Tells the source through its signal. */
   abort (reason: CloseReason): void {
     if (this.#reason !== undefined) return
-    this.#reason = new StreamClosedError(reason)
-    this.#controller?.abort(this.#reason)
+    this.#reason = reason
+    this.#controller?.abort(new StreamClosedError(reason))
   }
 
   /** Ends the draining, at once; a source that then does not come to its end is reported. */
@@ -70,20 +70,24 @@ export class Intake {
     if (settled !== undefined) this.#watch(settled)
   }
 
-  readonly #drain = (source: unknown): void => {
+  async #drainLater (source: PromiseLike<unknown>): Promise<void> {
+    try {
+      this.#drain(await source)
+    } catch (error) {
+      this.#sink.fail(error)
+    }
+  }
+
+  #drain (source: unknown): void {
     if (this.#state === 'stopped') return discard(source)
     this.#feed = feedOf(source, this.#sink, this.#maxBuffer)
     this.#feed.resume()
   }
 
-  readonly #failed = (error: unknown): void => {
-    this.#sink.fail(error)
-  }
-
   #watch (settled: Promise<unknown>): void {
     const { method, routeOptions: { url }, log } = this.#request
     const timer = setTimeout(() => {
-      log.warn({ route: `${method} ${url}`, reason: this.#reason?.reason },
+      log.warn({ route: `${method} ${url}`, reason: this.#reason },
         'the source of a closed event stream still runs: it should heed its signal')
     }, UNSETTLED_MS)
     timer.unref()

@@ -1,9 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { ResolvedOptions } from './options'
 
-/** Gives back the place that a stream had taken. */
-export type Release = () => void
-
 /**
  * Counts open streams against `maxStreams` and `maxStreamsPerKey`: those of the registration against all streams,
  * those of a route against the streams of that route.
@@ -18,15 +15,13 @@ export class Limits {
   }
 
   /** Takes a place for a stream, or gives nothing back when there is none left. */
-  admit (request: FastifyRequest, options: ResolvedOptions): Release | undefined {
+  admit (request: FastifyRequest, options: ResolvedOptions): Place | undefined {
     // The functions for the key may throw: both are asked before a place is taken.
     const key = keyOf(request, options)
-    const releaseAll = this.#all.take(keyOf(request, this.#registration), this.#registration)
-    if (releaseAll === undefined) return undefined
-    const releaseRoute = this.#countOf(request).take(key, options)
-    if (releaseRoute !== undefined) return () => { releaseAll(); releaseRoute() }
-    releaseAll()
-    return undefined
+    const keyOfAll = keyOf(request, this.#registration)
+    const ofRoute = this.#countOf(request)
+    if (!this.#all.hasRoom(keyOfAll, this.#registration) || !ofRoute.hasRoom(key, options)) return undefined
+    return new Place(this.#all, keyOfAll, ofRoute, key)
   }
 
   #countOf (request: FastifyRequest): Count {
@@ -41,25 +36,51 @@ function keyOf (request: FastifyRequest, { key, maxStreamsPerKey }: ResolvedOpti
   return maxStreamsPerKey === Infinity ? undefined : key?.(request)
 }
 
+/** The place of a stream among all streams and among those of its route. */
+export class Place {
+  readonly #all: Count
+  readonly #keyOfAll: string | undefined
+  readonly #ofRoute: Count
+  readonly #key: string | undefined
+
+  constructor (all: Count, keyOfAll: string | undefined, ofRoute: Count, key: string | undefined) {
+    this.#all = all
+    this.#keyOfAll = keyOfAll
+    this.#ofRoute = ofRoute
+    this.#key = key
+    all.add(keyOfAll)
+    ofRoute.add(key)
+  }
+
+  /** Gives the place back. To be called once. */
+  release (): void {
+    this.#all.remove(this.#keyOfAll)
+    this.#ofRoute.remove(this.#key)
+  }
+}
+
 class Count {
   #open = 0
   readonly #byKey = new Map<string, number>()
 
-  take (key: string | undefined, { maxStreams, maxStreamsPerKey }: ResolvedOptions): Release | undefined {
-    if (this.#open >= maxStreams) return undefined
-    if (key === undefined) {
-      this.#open++
-      return () => { this.#open-- }
-    }
-    const ofKey = this.#byKey.get(key) ?? 0
-    if (ofKey >= maxStreamsPerKey) return undefined
+  hasRoom (key: string | undefined, { maxStreams, maxStreamsPerKey }: ResolvedOptions): boolean {
+    return this.#open < maxStreams && (key === undefined || this.#ofKey(key) < maxStreamsPerKey)
+  }
+
+  add (key: string | undefined): void {
     this.#open++
-    this.#byKey.set(key, ofKey + 1)
-    return () => {
-      this.#open--
-      const left = (this.#byKey.get(key) ?? 0) - 1
-      if (left > 0) this.#byKey.set(key, left)
-      else this.#byKey.delete(key)
-    }
+    if (key !== undefined) this.#byKey.set(key, this.#ofKey(key) + 1)
+  }
+
+  remove (key: string | undefined): void {
+    this.#open--
+    if (key === undefined) return
+    const left = this.#ofKey(key) - 1
+    if (left > 0) this.#byKey.set(key, left)
+    else this.#byKey.delete(key)
+  }
+
+  #ofKey (key: string): number {
+    return this.#byKey.get(key) ?? 0
   }
 }

@@ -1,7 +1,7 @@
 import type { Feed, Sink } from './feed'
-import { afterTurn, turnIsOver } from './turn'
+import { nextTurn, turnIsOver } from './turn'
 
-/** What `pull` asks of an iterator; what it really gives is checked as it comes. */
+/** What is asked of an iterator; what it really gives is checked as it comes. */
 export interface AnyIterator {
   next (): unknown
   return? (): unknown
@@ -12,7 +12,7 @@ export class Pull implements Feed {
   readonly #iterator: AnyIterator
   readonly #sink: Sink
   #state: 'paused' | 'pulling' | 'stopped' = 'paused'
-  #pending: Promise<unknown> | undefined
+  #pulling: Promise<void> | undefined
 
   constructor (iterator: AnyIterator, sink: Sink) {
     this.#iterator = iterator
@@ -22,7 +22,7 @@ export class Pull implements Feed {
   resume (): void {
     if (this.#state !== 'paused') return
     this.#state = 'pulling'
-    this.#pull()
+    this.#pulling = this.#pull()
   }
 
   /** `return()` is called at once; on a generator that is parked in an await it only queues, so nobody may wait for it. */
@@ -31,86 +31,63 @@ export class Pull implements Feed {
     this.#state = 'stopped'
     try {
       const returned = Promise.resolve(this.#iterator.return?.())
-      returned.catch(this.#thrown)
-      return Promise.allSettled([returned, this.#pending])
+      returned.catch(error => { this.#sink.fail(error) })
+      return Promise.allSettled([returned, this.#pulling])
     } catch (error) {
       this.#sink.fail(error)
       return undefined
     }
   }
 
-  readonly #pull = (): void => {
+  async #pull (): Promise<void> {
     try {
-      while (this.#state === 'pulling') {
-        const result = this.#iterator.next()
-        if (isThenable(result)) {
-          this.#pending = Promise.resolve(result)
-          this.#pending.then(this.#arrived, this.#thrown)
-          return
-        }
-        if (!this.#take(result)) return
+      while (this.#isPulling()) {
+        // A sync iterator is driven without a promise.
+        let result = this.#iterator.next()
+        if (isThenable(result)) result = await result
+        if (!this.#isPulling()) return
+        if (!isResult(result)) throw new TypeError('The iterator gave a result that is not an object')
+        if (result.done) return this.#end()
+        const event = isThenable(result.value) ? await this.#promised(result.value) : result.value
+        if (!this.#isPulling()) return
+        if (!this.#sink.event(event)) return this.#pause()
+        if (turnIsOver()) await nextTurn()
       }
     } catch (error) {
-      this.#thrown(error)
-    }
-  }
-
-  readonly #arrived = (result: unknown): void => {
-    try {
-      if (this.#take(result)) this.#pull()
-    } catch (error) {
-      this.#thrown(error)
-    }
-  }
-
-  readonly #thrown = (error: unknown): void => {
-    this.#state = 'stopped'
-    this.#sink.fail(error)
-  }
-
-  /** Gives back whether to go on at once. */
-  #take (result: unknown): boolean {
-    if (this.#state === 'stopped') return false
-    if (typeof result !== 'object' || result === null) throw new TypeError('The iterator gave a result that is not an object')
-    const { done, value } = result as IteratorResult<unknown>
-    if (done === true) {
       this.#state = 'stopped'
-      this.#sink.end()
-      return false
+      this.#sink.fail(error)
     }
-    if (isThenable(value)) {
-      this.#pending = Promise.resolve(value)
-      this.#pending.then(this.#arrivedValue, this.#rejectedValue)
-      return false
-    }
-    return this.#deliver(value)
   }
 
-  readonly #arrivedValue = (value: unknown): void => {
+  #isPulling (): boolean {
+    return this.#state === 'pulling'
+  }
+
+  #pause (): void {
+    if (this.#isPulling()) this.#state = 'paused'
+  }
+
+  #end (): void {
+    this.#state = 'stopped'
+    this.#sink.end()
+  }
+
+  /** When a promise that the iterator gave is rejected, the iterator itself has not failed, and is still to be returned. */
+  async #promised (event: PromiseLike<unknown>): Promise<unknown> {
     try {
-      if (this.#state !== 'stopped' && this.#deliver(value)) this.#pull()
+      return await event
     } catch (error) {
-      this.#thrown(error)
+      this.#sink.fail(error)
+      return this.#pause()
     }
-  }
-
-  /** The iterator itself has not failed, and is still to be returned. */
-  readonly #rejectedValue = (error: unknown): void => {
-    this.#sink.fail(error)
-  }
-
-  #deliver (event: unknown): boolean {
-    if (!this.#sink.event(event)) {
-      if (this.#state === 'pulling') this.#state = 'paused'
-      return false
-    }
-    if (!turnIsOver()) return true
-    afterTurn(this.#pull)
-    return false
   }
 }
 
 /** Whether a value is to be waited for, as `await` sees it. */
 export function isThenable (value: unknown): value is PromiseLike<unknown> {
   return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
+}
+
+function isResult (result: unknown): result is { done?: unknown, value?: unknown } {
+  return typeof result === 'object' && result !== null
 }

@@ -1,21 +1,23 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 
 /** Headers of every event stream. `X-Accel-Buffering` is what makes nginx pass events on as they come. */
-const HEADERS = {
-  'content-type': 'text/event-stream',
-  'cache-control': 'no-cache, no-store, no-transform',
-  'x-accel-buffering': 'no'
+const HEADERS = [
+  ['content-type', 'text/event-stream'],
+  ['cache-control', 'no-cache, no-store, no-transform'],
+  ['x-accel-buffering', 'no']
+] as const
+
+/** Sets the headers of an event stream, but for those the handler has chosen itself. */
+export function setHeaders (reply: FastifyReply): void {
+  for (const [name, value] of HEADERS) {
+    if (name === 'content-type' ? !isEventStream(reply.getHeader(name)) : !reply.hasHeader(name)) reply.header(name, value)
+  }
 }
 
-/** Sets the headers of an event stream, but for those the handler has chosen itself. Gives back the names set. */
-export function setHeaders (reply: FastifyReply): string[] {
-  const set: string[] = []
-  for (const [name, value] of Object.entries(HEADERS)) {
-    if (name === 'content-type' ? isEventStream(reply.getHeader(name)) : reply.hasHeader(name)) continue
-    reply.header(name, value)
-    set.push(name)
-  }
-  return set
+/** Takes off again what no other answer in place of the event stream may have. */
+export function removeHeaders (reply: FastifyReply): void {
+  for (const [name, value] of HEADERS) if (reply.getHeader(name) === value) reply.removeHeader(name)
+  reply.removeHeader('content-type').removeHeader('content-encoding')
 }
 
 /**

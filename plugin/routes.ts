@@ -34,6 +34,9 @@ export function wireRoute (instance: FastifyInstance, route: AnyRouteOptions, re
   }
   const options = routeOptions(name, sse, registration)
   if (schema?.events !== undefined) {
+    if (sse !== true && sse.serializer !== undefined) {
+      throw new FST_ERR_SSE_ROUTE(name, 'sse.serializer is for data without a schema, and here all has one: take it or schema.events away')
+    }
     options.toText = schemas.add(name, instance, route, schema.events)
     options.isTyped = true
   }
@@ -54,10 +57,13 @@ export type Answer = (reply: FastifyReply, source: unknown) => FastifyReply
 
 type Handler = AnyRouteOptions['handler']
 
-/** A generator function is the source itself: it is called when the stream is opened. */
+/**
+ * A generator function is the source itself: it is called when the stream is opened. The reply is not returned, which
+ * would make Fastify listen for its end.
+ */
 function streamOf (handler: Handler, answer: Answer): Handler {
   return function (request, reply) {
-    return answer(reply, (stream: StreamContext) => handler.call(this, request, reply, stream))
+    answer(reply, (stream: StreamContext) => handler.call(this, request, reply, stream))
   }
 }
 

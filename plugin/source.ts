@@ -4,7 +4,7 @@ import { FST_ERR_SSE_SOURCE } from './errors'
 import type { SseEvent } from './event'
 import type { Feed, Sink } from './feed'
 import { show } from './inspect'
-import { Pull, type AnyIterator } from './pull'
+import { isThenable, Pull, type AnyIterator } from './pull'
 import { Push } from './push'
 import type { StreamContext } from './context'
 import { TextChunks } from './text-chunks'
@@ -37,14 +37,15 @@ export type Source<Event = SseEvent> =
   EventIterable<Event> | ((stream: StreamContext) => EventIterable<Event> | Promise<EventIterable<Event>>)
 
 /**
- * Takes a source, to be drained when the hooks have run. Until then an error of a stream has nobody to go to; it must
- * not end the process, and is found again when the draining begins.
+ * Takes a source, to be drained when the hooks have run. An error of a stream until then, or of a promise in an array
+ * that is never reached, has nobody to go to; it must not end the process, and is found again by whoever drains.
  *
  * @throws FST_ERR_SSE_SOURCE when it can be seen at once that something is no source
  */
 export function takeSource (source: unknown): asserts source is Source<unknown> {
   if (typeof source === 'function') return
-  if (isReadable(source)) source.on('error', () => {})
+  if (isReadable(source)) source.on('error', ignore)
+  else if (Array.isArray(source)) source.forEach(ignoreRejection)
   else if (isReadableStream(source) ? source.locked : !isIterable(source)) throw new FST_ERR_SSE_SOURCE(show(source))
 }
 
@@ -60,17 +61,23 @@ export function feedOf (source: unknown, sink: Sink, maxBuffer: number): Feed {
   throw new FST_ERR_SSE_SOURCE(show(source))
 }
 
-/** Lets a source go that will not be drained, so that what it holds is freed. */
+/** Lets a source go that will not be drained, so that what it holds is freed. Nothing is started for it. */
 export function discard (source: unknown): void {
   if (typeof source === 'function') return
   try {
-    void feedOf(source, NOWHERE, 0).stop()
+    if (isReadable(source)) source.destroy()
+    else if (isReadableStream(source)) ignoreRejection(source.cancel())
+    else if (isObject(source) && typeof source['return'] === 'function') ignoreRejection(source['return']())
   } catch {
-    // What cannot be drained holds nothing for us to free.
+    // It is to be forgotten anyway.
   }
 }
 
-const NOWHERE: Sink = { event: () => false, end () {}, fail () {}, overflow () {}, queued: 0 }
+function ignoreRejection (value: unknown): void {
+  if (isThenable(value)) value.then(ignore, ignore)
+}
+
+function ignore (): void {}
 
 function isReadable (source: unknown): source is Readable {
   return isObject(source) && ['on', 'read', 'pause', 'resume', 'destroy'].every(name => typeof source[name] === 'function')

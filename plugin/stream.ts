@@ -6,10 +6,10 @@ import { encodeEvent, encodeRetry, HEARTBEAT } from './encode'
 import type { Sink } from './feed'
 import { show } from './inspect'
 import { Intake } from './intake'
-import type { Release } from './limits'
+import type { Place } from './limits'
 import type { Expiry, ResolvedOptions } from './options'
 import { Outlet, type Target } from './outlet'
-import { isBodyless, isEventSource, setHeaders } from './response'
+import { isBodyless, isEventSource, removeHeaders, setHeaders } from './response'
 import type { Source } from './source'
 import type { Ticker } from './ticker'
 import { Alarm, draw, momentOf } from './time'
@@ -38,27 +38,27 @@ export class EventStream implements Sink, BodyEvents {
   readonly #options: ResolvedOptions
   readonly #expiry: Expiry | undefined
   readonly #shared: Shared
-  readonly #release: Release
+  readonly #place: Place
   readonly #intake: Intake
-  readonly #ownHeaders: string[]
   readonly #alarm = new Alarm()
   readonly #startedAt = performance.now()
   #state: 'waiting' | 'priming' | 'open' | 'closed' = 'waiting'
   readonly #outlet = new Outlet(() => { this.#intake.resume() })
   #transform: Target | undefined
+  #endsHere = false
   #restoreTimeouts: (() => void) | undefined
   #shuttingDown = false
   #settled = (): void => {}
   #events = 0
 
-  constructor (reply: FastifyReply, source: Source<unknown>, options: ResolvedOptions, expiry: Expiry | undefined, shared: Shared, release: Release) {
+  constructor (reply: FastifyReply, source: Source<unknown>, options: ResolvedOptions, expiry: Expiry | undefined, shared: Shared, place: Place) {
     this.#reply = reply
     this.#options = options
     this.#expiry = expiry
     this.#shared = shared
-    this.#release = release
+    this.#place = place
     this.#intake = new Intake(source, reply.request, this, options.maxBuffer)
-    this.#ownHeaders = setHeaders(reply)
+    setHeaders(reply)
     shared.open.add(this)
     onClosed(reply, () => { this.#responseClosed() })
   }
@@ -68,6 +68,7 @@ export class EventStream implements Sink, BodyEvents {
     this.#state = 'priming'
     this.#outlet.attach(target, endTarget)
     if (target !== this.#reply.raw) this.#transform = target
+    this.#endsHere = endTarget && target === this.#reply.raw
     if (isBodyless(this.#reply)) return this.#finish('finished')
     if (this.#shuttingDown) return this.#sayFarewell()
 
@@ -122,7 +123,7 @@ export class EventStream implements Sink, BodyEvents {
       this.#close('error')
     } else {
       this.#close('error')
-      for (const name of [...this.#ownHeaders, 'content-type', 'content-encoding']) this.#reply.removeHeader(name)
+      removeHeaders(this.#reply)
       const err = error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error })
       // A transform on the way, which was given the body by `pipe`, would not hear of its error.
       this.#transform?.destroy?.(err)
@@ -172,6 +173,7 @@ export class EventStream implements Sink, BodyEvents {
     // From here on the response is an event stream whatever happens, and no handler timeout is to end it.
     this.#reply.hijack()
     this.#state = 'open'
+    if (this.#endsHere) this.body.forget()
     if (!this.#shuttingDown) this.#awaitExpiry()
     this.#restoreTimeouts = liftTimeouts(this.#reply)
     this.#shared.stalls.add(this, writeTimeout)
@@ -207,7 +209,7 @@ export class EventStream implements Sink, BodyEvents {
     this.#state = 'closed'
     this.#alarm.clear()
     if (this.#options.heartbeat !== false) this.#shared.heartbeats.remove(this.#outlet, this.#options.heartbeat)
-    this.#release()
+    this.#place.release()
     if (reason !== 'finished') this.#intake.abort(reason)
     this.#intake.stop()
     this.#settled()

@@ -54,10 +54,10 @@ export class EventStreams implements Shared {
     const ofRoute = optionsOf(request, this.#registration)
     const options = given === undefined ? ofRoute : resolveOptions(given, ofRoute)
     const expiry = expiryOf(options.maxAge, request)
-    const release = this.#closing ? undefined : this.#limits.admit(request, options)
-    if (release === undefined) return turnAway(reply, source, draw(options.shutdown.retry))
+    const place = this.#closing ? undefined : this.#limits.admit(request, options)
+    if (place === undefined) return turnAway(reply, source, draw(options.shutdown.retry))
     keepUncompressed(reply)
-    return reply.send(new EventStream(reply, source, options, expiry, this, release).body)
+    return reply.send(new EventStream(reply, source, options, expiry, this, place).body)
   }
 
   /**

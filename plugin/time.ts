@@ -35,22 +35,20 @@ export class Alarm {
   /** Calls `ring` at a moment in milliseconds since the epoch, in place of what was set before. */
   setAt (moment: number, ring: () => void): void {
     const left = moment - Date.now()
-    if (left > MAX_DELAY) this.#set(MAX_DELAY, () => { this.setAt(moment, ring) })
-    else this.#set(Math.max(0, left), ring)
+    if (left > MAX_DELAY) this.setIn(MAX_DELAY, () => { this.setAt(moment, ring) })
+    else this.setIn(Math.max(0, left), ring)
   }
 
   /** Calls `ring` in so many milliseconds, in place of what was set before. */
   setIn (delay: number, ring: () => void): void {
-    this.#set(delay, ring)
-  }
-
-  clear (): void {
-    clearTimeout(this.#timer)
-  }
-
-  #set (delay: number, ring: () => void): void {
     clearTimeout(this.#timer)
     this.#timer = setTimeout(ring, delay)
     this.#timer.unref()
+  }
+
+  /** Forgets the timer as well, with all that it would hold. */
+  clear (): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
   }
 }

@@ -31,12 +31,22 @@ export function bySchema (serializers: ReadonlyMap<string, Serializer>): ToText 
     }
     try {
       if (data === undefined) throw new TypeError('there is none')
-      const text = serialize(data instanceof Uint8Array ? base64(data) : data)
-      return text.startsWith('"') ? String(JSON.parse(text)) : text
+      const text: unknown = serialize(data instanceof Uint8Array ? base64(data) : data)
+      if (typeof text !== 'string') throw new TypeError(`its serializer gives ${show(text)}`)
+      return text.startsWith('"') ? unquote(text) : text
     } catch (error) {
       const reason = error instanceof Error ? error.message : show(error)
       throw new FST_ERR_SSE_FIELD('data', `what the schema of the event '${event}' allows (${reason})`, show(data))
     }
+  }
+}
+
+function unquote (text: string): string {
+  try {
+    return String(JSON.parse(text))
+  } catch {
+    // Not JSON, but what a serializer of the user's own makes.
+    return text
   }
 }
 

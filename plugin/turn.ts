@@ -22,7 +22,7 @@ export function turnIsOver (): boolean {
   const now = performance.now()
   if (deadline === 0) {
     deadline = now + SLICE_MS
-    setImmediate(nextTurn)
+    setImmediate(beginTurn)
   }
   if (now - lookedAt < FAST_MS) unseen = UNSEEN
   lookedAt = now
@@ -34,7 +34,12 @@ export function afterTurn (resume: () => void): void {
   waiting.push(resume)
 }
 
-function nextTurn (): void {
+/** As `afterTurn`, by a promise. */
+export function nextTurn (): Promise<void> {
+  return new Promise(resolve => { afterTurn(resolve) })
+}
+
+function beginTurn (): void {
   deadline = 0
   unseen = 0
   for (let left = waiting.length; left > 0 && !turnIsOver(); left--) waiting.shift()?.()

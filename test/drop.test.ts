@@ -79,12 +79,16 @@ async function * finite () {
 }
 
 async function * failing () {
-  if (Math.random() < 0.5) yield LINE
   await setTimeout(10)
   throw new Error('broken')
 }
 
-const generators = { ticking, parked, silent, burst, flood, finite, failing }
+async function * failingLate () {
+  yield LINE
+  yield * failing()
+}
+
+const generators = { ticking, parked, silent, burst, flood, finite, failing, failingLate }
 
 function sourcesOf (running: Running): Record<string, (name: string) => Source> {
   const sources: Record<string, (name: string) => Source> = {
@@ -282,7 +286,7 @@ t.test('a thousand streams that are dropped at any moment leave nothing behind',
   }
 
   const grown = await heapUsed() - heap
-  t.ok(grown < 8 * 1024 * 1024, `the heap has grown by ${grown} bytes`)
+  t.ok(grown < 5 * 1024 * 1024, `the heap has grown by ${grown} bytes`)
   const kept = requests.filter(request => request.deref() !== undefined).length
   t.ok(kept < requests.length / 20, `${kept} of ${requests.length} requests are still in memory`)
   t.same([process, ...servers.map(({ app }) => app.server)].map(listenersOf), listeners)
@@ -351,7 +355,7 @@ t.test('a hundred pipelined requests are no cause for a warning, and all end wit
 
 t.test('a source that drops its own connection ends', async t => {
   const running = new Running()
-  const { url, port, log } = await serve(t, app => {
+  const { port, log } = await serve(t, app => {
     app.get('/sync', (request, reply) => reply.sse(function * () {
       const ended = running.start('sync')
       try {
@@ -367,7 +371,6 @@ t.test('a source that drops its own connection ends', async t => {
       for (;;) yield 'more'
     })())))
   })
-  t.ok(url)
   for (const path of ['/sync', '/async']) {
     const client = await connectTo(t, port, get(path))
     await client.closed

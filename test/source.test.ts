@@ -98,6 +98,20 @@ t.test('what an iterator returns at its end is no event', async t => {
   }), ['one'])
 })
 
+t.test('an iterable that is not opened is not asked for its iterator, which might start something', async t => {
+  let asked = 0
+  const { url } = await serveSource(t, () => ({
+    [Symbol.asyncIterator] () {
+      asked++
+      return wordsIterator()
+    }
+  }))
+  await request(url, { method: 'HEAD' })
+  t.equal(asked, 0)
+  await (await open(t, url)).rest()
+  t.equal(asked, 1)
+})
+
 t.test('an iterator is returned', async t => {
   function counted (next: () => unknown) {
     const returned = deferred()
@@ -225,6 +239,16 @@ t.test('a promise that rejects', async t => {
     t.match(await torn(t, () => ['first', setTimeout(5).then(() => { throw rejected })]), { message: 'third' })
   })
 
+  t.test('in an array, behind another that did, harms nobody', async t => {
+    const failed = deferred()
+    const fail = async () => { throw new Error('no upstream') }
+    const { url } = await serveSource(t, () => [fail(), failed.promise.then(fail)])
+    t.equal((await request(url)).statusCode, 500)
+    failed.resolve()
+    await setImmediate()
+    t.equal(await (await request(`${url}/alive`)).body.text(), 'alive')
+  })
+
   t.test('in a sync generator runs its finally', async t => {
     let ended = false
     await torn(t, () => (function * () {
@@ -274,7 +298,6 @@ t.test('a source function', async t => {
   const late: Record<string, (ended: () => void) => unknown> = {
     Readable: ended => new Readable({ read () {}, destroy (error, done) { ended(); done(error) } }),
     'web stream': ended => new ReadableStream({ cancel: ended }),
-    iterator: ended => ({ [Symbol.asyncIterator]: () => ({ next () { t.fail('was pulled') }, return: ended }) })
   }
   for (const [kind, make] of Object.entries(late)) {
     t.test(`whose ${kind} comes after the client has gone lets it go`, async t => {
