@@ -35,6 +35,16 @@ async function ask (url: string, options: Parameters<typeof request>[1] = {}) {
 
 const post = (body: unknown) => ({ method: 'POST' as const, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
 
+/** What an error says that was thrown. */
+function refusalOf (call: () => unknown): { code?: string, message: string } {
+  try {
+    call()
+  } catch (error) {
+    return error as { code?: string, message: string }
+  }
+  return { message: 'nothing was thrown' }
+}
+
 t.test('a generator function', async t => {
   const kinds: Record<string, SseRouteHandler> = {
     'that is async': async function * ({ url }) { yield url },
@@ -179,7 +189,7 @@ t.test('any other handler', async t => {
       app.get('/sse-async', { sse: true }, async (request, reply) => reply.sse(greet))
       app.get('/json', { sse: true }, (request, reply) => reply.code(202).send({ not: 'a stream' }))
       app.get('/json-async', { sse: true }, async (request, reply) => reply.code(202).send({ not: 'a stream' }))
-      app.get('/later', { sse: true }, ((request, reply) => { setImmediate(() => { reply.code(202).send({ not: 'a stream' }) }) }) as SseRouteHandler)
+      app.get('/later', { sse: true }, ((request, reply) => { setImmediate(() => reply.code(202).send({ not: 'a stream' })) }) as SseRouteHandler<never>)
       app.get('/nothing', { sse: true }, (async (request, reply) => { reply.code(204) }) as SseRouteHandler)
     })
     for (const path of ['/sse', '/sse-async']) t.match(await ask(url + path), { type: 'text/event-stream', text: 'data: hello\n\n' })
@@ -508,8 +518,9 @@ t.test('what cannot work is refused where the route is declared', async t => {
       'GET,PUT /c': () => app.route({ method: ['GET', 'PUT'], url: '/c', handler: greet, ...given as { sse: true } })
     }
     for (const [route, declare] of Object.entries(declarations)) {
-      const error = t.throws(declare, { name: 'TypeError', code: 'FST_ERR_SSE_ROUTE', statusCode: 500 }, `${route} ${what}`)
-      for (const part of [route, ...parts]) t.ok(String(Object(error).message).includes(part), `${part} in: ${Object(error).message}`)
+      const { code, message } = refusalOf(declare)
+      t.equal(code, 'FST_ERR_SSE_ROUTE', `${route} ${what}`)
+      t.ok([route, ...parts].every(part => message.includes(part)), message)
     }
   }
 
