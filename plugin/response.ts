@@ -14,6 +14,12 @@ export function setHeaders (reply: FastifyReply): void {
   }
 }
 
+/** Sends the head, with what a generator has set of it since Fastify handed it over. */
+export function writeHead (reply: FastifyReply): void {
+  for (const [name, value] of Object.entries(reply.getHeaders())) if (value !== undefined) reply.raw.setHeader(name, value)
+  reply.raw.writeHead(reply.raw.statusCode)
+}
+
 /** Takes off again what no other answer in place of the event stream may have. */
 export function removeHeaders (reply: FastifyReply): void {
   for (const [name, value] of HEADERS) if (reply.getHeader(name) === value) reply.removeHeader(name)

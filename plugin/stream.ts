@@ -9,7 +9,7 @@ import { Intake } from './intake'
 import type { Place } from './limits'
 import type { Expiry, ResolvedOptions } from './options'
 import { Outlet, type Target } from './outlet'
-import { isBodyless, isEventSource, removeHeaders, setHeaders } from './response'
+import { isBodyless, isEventSource, removeHeaders, setHeaders, writeHead } from './response'
 import type { Source } from './source'
 import type { Ticker } from './ticker'
 import { Alarm, draw, momentOf } from './time'
@@ -163,10 +163,9 @@ export class EventStream implements Sink, BodyEvents {
 
   #open (first: string): void {
     if (!this.#isOurs()) return
-    const { raw } = this.#reply
     const { retry, writeTimeout, heartbeat } = this.#options
     try {
-      raw.writeHead(raw.statusCode)
+      writeHead(this.#reply)
     } catch (error) {
       return this.fail(error)
     }

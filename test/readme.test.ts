@@ -191,6 +191,18 @@ feature("app.get('/ticks'", 'a route can be the stream itself', async t => {
   t.equal(stream.retry(), 1000)
 })
 
+t.test('a generator sets the status and headers of its response before the first event', async t => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(ssePlugin)
+  app.get('/', { sse: true }, async function * (request, reply) {
+    reply.code(203).header('x-from', 'the generator')
+    yield 'one'
+  })
+  const response = await app.inject('/')
+  t.match(response, { statusCode: 203, headers: { 'x-from': 'the generator' }, body: 'data: one\n\n' })
+})
+
 feature("app.post('/search'", 'a handler may return the source', async t => {
   const { url } = await serve(t, "app.post('/search'", { search: async (query: string) => [{ data: query }] })
   const ask = (query: string) => open(t, `${url}/search`, {
