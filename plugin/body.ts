@@ -40,9 +40,12 @@ export class Body extends Stream {
     return this
   }
 
-  /** Lets all listeners go, where nobody needs to hear of the end: they make a large part of a quiet stream's memory. */
+  /**
+   * Lets the listeners of Fastify go, which need not hear of the end any more: they are a large part of a quiet stream's
+   * memory. Where a hook listens too, all stay.
+   */
   forget (): void {
-    this.removeAllListeners()
+    if (this.listenerCount('end') <= 1 && this.listenerCount('close') <= 1) this.removeAllListeners()
   }
 
   /** Tells that nothing more comes; as a stream does, in a tick of its own, since `pipe` may not have returned. */
@@ -53,5 +56,10 @@ export class Body extends Stream {
   /** Tells that the body failed before the headers were sent, so that an error can be answered. */
   fail (error: Error): void {
     process.nextTick(() => { this.emit('error', error) })
+  }
+
+  /** Tells that nothing more will happen. */
+  close (): void {
+    process.nextTick(() => { this.emit('close') })
   }
 }

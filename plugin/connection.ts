@@ -1,6 +1,5 @@
 import { Http2ServerResponse, constants, type Http2Session } from 'node:http2'
 import type { Socket } from 'node:net'
-import { TLSSocket } from 'node:tls'
 import type { FastifyReply } from 'fastify'
 
 /** Whether the client has gone already, so that no event will tell it any more. */
@@ -72,9 +71,18 @@ export function cut (reply: FastifyReply): void {
     // One that is closed already, by a reset, takes no code any more.
     if (raw.stream.closed) raw.stream.destroy()
     else raw.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
-  } else if (raw.headersSent && !raw.chunkedEncoding && raw.socket !== null && !(raw.socket instanceof TLSSocket)) {
-    raw.socket.resetAndDestroy()
+  } else if (raw.headersSent && !raw.chunkedEncoding && raw.socket !== null) {
+    reset(raw.socket)
   } else {
     raw.destroy()
+  }
+}
+
+/** Only TCP knows a reset: TLS, a pipe or whatever else stands in for a socket is destroyed. */
+function reset (socket: Socket): void {
+  try {
+    socket.resetAndDestroy()
+  } catch {
+    socket.destroy()
   }
 }

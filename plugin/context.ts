@@ -1,12 +1,13 @@
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import type { StreamSignal } from './signal'
 
 /** What a source function is called with. */
 export class StreamContext {
   /** The request that the stream answers. */
   readonly request: FastifyRequest
-  readonly #signal: () => AbortSignal
+  readonly #signal: StreamSignal
 
-  constructor (request: FastifyRequest, signal: () => AbortSignal) {
+  constructor (request: FastifyRequest, signal: StreamSignal) {
     this.request = request
     this.#signal = signal
   }
@@ -16,7 +17,7 @@ export class StreamContext {
    * `shutdown` what the source still yields is sent, for `shutdown.grace` milliseconds.
    */
   get signal (): AbortSignal {
-    return this.#signal()
+    return this.#signal.signal
   }
 
   /** The ID of the last event the client has, `''` when there is none. */

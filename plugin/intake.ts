@@ -1,8 +1,9 @@
 import type { FastifyRequest } from 'fastify'
-import { StreamClosedError, type CloseReason } from './close-reason'
+import type { CloseReason } from './close-reason'
 import { StreamContext } from './context'
 import type { Feed, Sink } from './feed'
 import { isThenable } from './pull'
+import type { StreamSignal } from './signal'
 import { discard, feedOf, type Source } from './source'
 
 const UNSETTLED_MS = 5_000
@@ -13,26 +14,17 @@ export class Intake {
   readonly #request: FastifyRequest
   readonly #sink: Sink
   readonly #maxBuffer: number
+  readonly #signal: StreamSignal
   #state: 'unopened' | 'opened' | 'stopped' = 'unopened'
   #feed: Feed | undefined
   #opening: Promise<void> | undefined
-  #controller: AbortController | undefined
-  #reason: CloseReason | undefined
 
-  constructor (source: Source<unknown>, request: FastifyRequest, sink: Sink, maxBuffer: number) {
+  constructor (source: Source<unknown>, request: FastifyRequest, sink: Sink, maxBuffer: number, signal: StreamSignal) {
     this.#source = source
     this.#request = request
     this.#sink = sink
     this.#maxBuffer = maxBuffer
-  }
-
-  /** Made when it is asked for: most of a stream's memory would be its signal. */
-  get signal (): AbortSignal {
-    if (this.#controller === undefined) {
-      this.#controller = new AbortController()
-      if (this.#reason !== undefined) this.#controller.abort(new StreamClosedError(this.#reason))
-    }
-    return this.#controller.signal
+    this.#signal = signal
   }
 
   open (): void {
@@ -40,7 +32,7 @@ export class Intake {
     this.#state = 'opened'
     try {
       const source = typeof this.#source === 'function'
-        ? this.#source(new StreamContext(this.#request, () => this.signal))
+        ? this.#source(new StreamContext(this.#request, this.#signal))
         : this.#source
       if (isThenable(source)) this.#opening = this.#drainLater(source)
       else this.#drain(source)
@@ -56,9 +48,7 @@ export class Intake {
 
   /** Tells the source through its signal. */
   abort (reason: CloseReason): void {
-    if (this.#reason !== undefined) return
-    this.#reason = reason
-    this.#controller?.abort(new StreamClosedError(reason))
+    this.#signal.abort(reason)
   }
 
   /** Ends the draining, at once; a source that then does not come to its end is reported. */
@@ -87,7 +77,7 @@ export class Intake {
   #watch (settled: Promise<unknown>): void {
     const { method, routeOptions: { url }, log } = this.#request
     const timer = setTimeout(() => {
-      log.warn({ route: `${method} ${url}`, reason: this.#reason },
+      log.warn({ route: `${method} ${url}`, reason: this.#signal.reason },
         'the source of a closed event stream still runs: it should heed its signal')
     }, UNSETTLED_MS)
     timer.unref()

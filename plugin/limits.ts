@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { ResolvedOptions } from './options'
+import { routeOf } from './routes'
 
 /**
  * Counts open streams against `maxStreams` and `maxStreamsPerKey`: those of the registration against all streams,
@@ -25,9 +26,9 @@ export class Limits {
   }
 
   #countOf (request: FastifyRequest): Count {
-    const { config } = request.routeOptions
-    let count = this.#routes.get(config)
-    if (count === undefined) this.#routes.set(config, count = new Count())
+    const route = routeOf(request)
+    let count = this.#routes.get(route)
+    if (count === undefined) this.#routes.set(route, count = new Count())
     return count
   }
 }

@@ -13,8 +13,9 @@ export interface Target {
   write (chunk: string | Uint8Array, encoding: 'utf8', written: (error?: Error | null) => void): unknown
   end (): unknown
   /** Transforms that hold data back, as those of node:zlib do, let it go with this. */
-  flush? (): unknown
+  flush? (flushed?: () => void): unknown
   destroy? (error?: Error): unknown
+  listenerCount? (event: string): number
 }
 
 /**
@@ -90,10 +91,16 @@ export class Outlet {
 
   /** Calls back when all that was written is with the system; from then on nobody is told of space. */
   drain (done: () => void): void {
-    this.#next = () => { if (!this.#isBusy) done() }
+    this.#next = () => { if (!this.#isBusy) this.#passed(done) }
     if (this.#isBusy) return
     this.#flush()
     this.#next()
+  }
+
+  /** Calls back when a transform on the way has let go of everything too. */
+  #passed (done: () => void): void {
+    if (this.#target?.flush === undefined) done()
+    else this.#target.flush(() => { setImmediate(done) })
   }
 
   /** Hands over what is left, then ends the target, if it is ours to end, and calls back. */

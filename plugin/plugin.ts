@@ -1,7 +1,7 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { EventSchemas } from './event-schemas'
 import { readLastEventId } from './last-event-id'
-import { resolvePluginOptions, type PluginOptions, type SseOptions } from './options'
+import { resolvePluginOptions, type PluginOptions } from './options'
 import { wireRoute } from './routes'
 import { EventStreams } from './streams'
 
@@ -10,16 +10,14 @@ export async function plugin (app: FastifyInstance, given: PluginOptions): Promi
   const { lastEventIdParameter, stream } = resolvePluginOptions(given)
   const streams = new EventStreams(stream)
   const schemas = new EventSchemas()
-  const answer = (reply: FastifyReply, source: unknown, options?: SseOptions): FastifyReply => streams.answer(reply, source, options)
-
   app.decorateRequest('lastEventId', {
     getter () {
       return readLastEventId(this.headers['last-event-id'], this.url, lastEventIdParameter)
     }
   })
-  app.decorateReply('sse', function (source, options) { return answer(this, source, options) })
+  app.decorateReply('sse', function (source, options) { return streams.answer(this, source, options) })
 
-  app.addHook('onRoute', function (route) { wireRoute(this, route, stream, schemas, answer) })
+  app.addHook('onRoute', function (route) { wireRoute(this, route, stream, schemas, (reply, source, signal) => streams.answer(reply, source, undefined, signal)) })
   app.addHook('onReady', async () => { schemas.compile() })
   app.addHook('preClose', () => streams.shutdown())
 }

@@ -1,11 +1,13 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { StreamContext } from './context'
+import { onClosed } from './connection'
+import { StreamContext } from './context'
 import { FST_ERR_SSE_ROUTE } from './errors'
 import { EventSchemas } from './event-schemas'
 import { show } from './inspect'
 import { resolveOptions, type ResolvedOptions, type SseOptions } from './options'
 import { isThenable } from './pull'
 import type { AnyRouteOptions } from './route-types'
+import { StreamSignal } from './signal'
 
 const ROUTE_OPTIONS = Symbol('event stream options')
 
@@ -18,6 +20,12 @@ declare module 'fastify' {
 /** The options of the route that a request came by: those of the registration, where the route has none. */
 export function optionsOf (request: FastifyRequest, registration: ResolvedOptions): ResolvedOptions {
   return request.routeOptions.config[ROUTE_OPTIONS] ?? registration
+}
+
+/** What stands for the route of a request; one that is declared with `sse` may have several URLs. */
+export function routeOf (request: FastifyRequest): object {
+  const { config } = request.routeOptions
+  return config[ROUTE_OPTIONS] ?? config
 }
 
 /**
@@ -53,7 +61,7 @@ function routeOptions (name: string, sse: true | SseOptions, registration: Resol
 }
 
 /** Answers a request with an event stream. */
-export type Answer = (reply: FastifyReply, source: unknown) => FastifyReply
+export type Answer = (reply: FastifyReply, source: unknown, signal?: StreamSignal) => FastifyReply
 
 type Handler = AnyRouteOptions['handler']
 
@@ -67,11 +75,18 @@ function streamOf (handler: Handler, answer: Answer): Handler {
   }
 }
 
-/** Any other handler is called as ever, and returns the source. */
+/** Any other handler is called as ever, and returns the source; its signal aborts also where there never is a stream. */
 function streamFrom (handler: Handler, answer: Answer): Handler {
   return function (request, reply) {
-    const stream = (source: unknown): unknown => source === reply || source === undefined ? source : answer(reply, source)
-    const source: unknown = Reflect.apply(handler, this, [request, reply])
+    const signal = new StreamSignal()
+    let isHandedOver = false
+    onClosed(reply, () => { if (!isHandedOver && !reply.raw.writableFinished) signal.abort('client') })
+    const stream = (source: unknown): unknown => {
+      if (source === reply || source === undefined) return source
+      isHandedOver = true
+      return answer(reply, source, signal)
+    }
+    const source = handler.call(this, request, reply, new StreamContext(request, signal))
     // The reply is thenable too.
     return source !== reply && isThenable(source) ? Promise.resolve(source).then(stream) : stream(source)
   }

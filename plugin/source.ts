@@ -8,6 +8,7 @@ import { isThenable, Pull, type AnyIterator } from './pull'
 import { Push } from './push'
 import type { StreamContext } from './context'
 import { TextChunks } from './text-chunks'
+import { nextTurn, turnIsOver } from './turn'
 
 /**
  * What can be drained of its events: an async iterable or iterable (a generator object, an array), a web
@@ -111,6 +112,7 @@ function readerOf (stream: ReadableStream): AnyIterator {
         const text = done ? chunks.end() : chunks.decode(value)
         if (text !== '') return { done: false, value: text }
         if (done) return { done: true, value: undefined }
+        if (turnIsOver()) await nextTurn()
       }
     },
     return: () => reader.cancel()

@@ -10,6 +10,7 @@ import type { Place } from './limits'
 import type { Expiry, ResolvedOptions } from './options'
 import { Outlet, type Target } from './outlet'
 import { isBodyless, isEventSource, removeHeaders, setHeaders, writeHead } from './response'
+import type { StreamSignal } from './signal'
 import type { Source } from './source'
 import type { Ticker } from './ticker'
 import { Alarm, draw, momentOf } from './time'
@@ -24,6 +25,8 @@ export interface Shared {
   /** Visits each stream with a response, at the interval of its write timeout. */
   readonly stalls: Ticker<EventStream>
   readonly open: Set<EventStream>
+  /** What replies have been given to answer with, until that fails in a way that lets them answer with something else. */
+  readonly sources: WeakMap<FastifyReply, unknown>
 }
 
 /**
@@ -51,13 +54,13 @@ export class EventStream implements Sink, BodyEvents {
   #settled = (): void => {}
   #events = 0
 
-  constructor (reply: FastifyReply, source: Source<unknown>, options: ResolvedOptions, expiry: Expiry | undefined, shared: Shared, place: Place) {
+  constructor (reply: FastifyReply, source: Source<unknown>, options: ResolvedOptions, expiry: Expiry | undefined, shared: Shared, place: Place, signal: StreamSignal) {
     this.#reply = reply
     this.#options = options
     this.#expiry = expiry
     this.#shared = shared
     this.#place = place
-    this.#intake = new Intake(source, reply.request, this, options.maxBuffer)
+    this.#intake = new Intake(source, reply.request, this, options.maxBuffer, signal)
     setHeaders(reply)
     shared.open.add(this)
     onClosed(reply, () => { this.#responseClosed() })
@@ -125,9 +128,20 @@ export class EventStream implements Sink, BodyEvents {
       this.#close('error')
       removeHeaders(this.#reply)
       const err = error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error })
-      // A transform on the way, which was given the body by `pipe`, would not hear of its error.
-      this.#transform?.destroy?.(err)
+      this.#shared.sources.delete(this.#reply)
+      this.#failTransform(err)
       this.body.fail(err)
+    }
+  }
+
+  /** A transform on the way, which was given the body by `pipe`, would not hear of its error. */
+  #failTransform (error: Error): void {
+    if (this.#transform === undefined) return
+    if (this.#transform.listenerCount?.('error') === 0) {
+      this.#reply.request.log.error({ err: error }, 'event stream failed')
+      cut(this.#reply)
+    } else {
+      this.#transform.destroy?.(error)
     }
   }
 
@@ -212,7 +226,7 @@ export class EventStream implements Sink, BodyEvents {
     if (reason !== 'finished') this.#intake.abort(reason)
     this.#intake.stop()
     this.#settled()
-    if (!wasStarted) return
+    if (!wasStarted && reason === 'finished') return
     this.#reply.request.log.debug({
       reason,
       events: this.#events,
@@ -237,6 +251,7 @@ export class EventStream implements Sink, BodyEvents {
     this.#restoreTimeouts?.()
     this.#restoreTimeouts = undefined
     if (this.#isOurs()) this.#close('client')
+    if (this.#reply.raw.headersSent) this.body.close()
   }
 
   /** Before a stream is open, somebody else may answer in its place: an error handler, or a handler timeout. */

@@ -8,6 +8,7 @@ import { resolveOptions, type ResolvedOptions, type SseOptions } from './options
 import type { Outlet } from './outlet'
 import { isEventSource, keepUncompressed, setHeaders } from './response'
 import { optionsOf } from './routes'
+import { StreamSignal } from './signal'
 import { discard, takeSource, type Source } from './source'
 import { EventStream, type Shared } from './stream'
 import { Ticker } from './ticker'
@@ -18,9 +19,9 @@ export class EventStreams implements Shared {
   readonly heartbeats = new Ticker<Outlet>(outlet => { outlet.heartbeatTick() })
   readonly stalls = new Ticker<EventStream>(stream => { stream.stallTick() })
   readonly open = new Set<EventStream>()
+  readonly sources = new WeakMap<FastifyReply, unknown>()
   readonly #registration: ResolvedOptions
   readonly #limits: Limits
-  readonly #replied = new WeakSet<FastifyReply>()
   #closing = false
 
   constructor (registration: ResolvedOptions) {
@@ -33,31 +34,39 @@ export class EventStreams implements Shared {
    *
    * @throws FST_ERR_SSE_SOURCE, FST_ERR_SSE_OPTION or FST_ERR_SSE_ALREADY_SENT when it cannot
    */
-  answer (reply: FastifyReply, source: unknown, given: SseOptions | undefined): FastifyReply {
+  answer (reply: FastifyReply, source: unknown, given?: SseOptions, signal = new StreamSignal()): FastifyReply {
     const { request } = reply
-    if (reply.sent || reply.raw.headersSent || this.#replied.has(reply)) {
+    takeSource(source)
+    if (reply.sent || reply.raw.headersSent || this.sources.has(reply)) {
+      if (this.sources.get(reply) !== source) discard(source)
       throw new FST_ERR_SSE_ALREADY_SENT(request.method, request.url)
     }
-    takeSource(source)
-    this.#replied.add(reply)
+    this.sources.set(reply, source)
     try {
-      return this.#admit(reply, source, given)
+      return this.#admit(reply, source, given, signal)
     } catch (error) {
+      this.sources.delete(reply)
       discard(source)
       throw error
     }
   }
 
-  #admit (reply: FastifyReply, source: Source<unknown>, given: SseOptions | undefined): FastifyReply {
+  #admit (reply: FastifyReply, source: Source<unknown>, given: SseOptions | undefined, signal: StreamSignal): FastifyReply {
     const { request } = reply
-    if (isGone(reply)) return leave(reply, source)
+    if (isGone(reply)) {
+      turnAway(reply, source, signal, 'client')
+      return reply.hijack()
+    }
     const ofRoute = optionsOf(request, this.#registration)
     const options = given === undefined ? ofRoute : resolveOptions(given, ofRoute)
     const expiry = expiryOf(options.maxAge, request)
     const place = this.#closing ? undefined : this.#limits.admit(request, options)
-    if (place === undefined) return turnAway(reply, source, draw(options.shutdown.retry))
+    if (place === undefined) {
+      turnAway(reply, source, signal, 'limit')
+      return sendAway(reply, draw(options.shutdown.retry))
+    }
     keepUncompressed(reply)
-    return reply.send(new EventStream(reply, source, options, expiry, this, place).body)
+    return reply.send(new EventStream(reply, source, options, expiry, this, place, signal).body)
   }
 
   /**
@@ -73,27 +82,21 @@ export class EventStreams implements Shared {
   }
 }
 
-/** The client has gone before there was a stream: nobody is there to answer. */
-function leave (reply: FastifyReply, source: unknown): FastifyReply {
+/** There is no stream: its source is let go, and the log has its reason as that of any other. */
+function turnAway ({ request }: FastifyReply, source: unknown, signal: StreamSignal, reason: CloseReason): void {
+  signal.abort(reason)
   discard(source)
-  logClosed(reply, 'client')
-  return reply.hijack()
+  request.log.debug({ reason, events: 0, bytes: 0, duration: 0 }, 'event stream closed')
 }
 
 /**
  * Answers a request for which there is no place. For an `EventSource` any status but 200 is final, so it is told when
  * to come back by an event stream that ends at once.
  */
-function turnAway (reply: FastifyReply, source: unknown, retry: number): FastifyReply {
-  discard(source)
-  logClosed(reply, 'limit')
+function sendAway (reply: FastifyReply, retry: number): FastifyReply {
   if (!isEventSource(reply.request)) {
     return reply.header('retry-after', Math.ceil(retry / 1000)).send(new FST_ERR_SSE_LIMIT())
   }
   setHeaders(reply)
   return reply.send(encodeRetry(retry))
-}
-
-function logClosed ({ request }: FastifyReply, reason: CloseReason): void {
-  request.log.debug({ reason, events: 0, bytes: 0, duration: 0 }, 'event stream closed')
 }

@@ -11,7 +11,7 @@ export function bySerializer (serialize: Serializer): ToText {
     if (typeof data === 'string') return data
     if (data === undefined) return ''
     if (data instanceof Uint8Array) return base64(data)
-    const text = typeof data === 'function' || typeof data === 'symbol' ? undefined : serialize(data)
+    const text = isNothing(data) ? undefined : serialize(data)
     if (typeof text !== 'string') throw new FST_ERR_SSE_FIELD('data', 'something that its serializer turns into a string', show(data))
     return text
   }
@@ -30,7 +30,7 @@ export function bySchema (serializers: ReadonlyMap<string, Serializer>): ToText 
       throw new FST_ERR_SSE_EVENT(`the route has no schema for an event named ${show(event)}, only for ${[...serializers.keys()].join(', ')}`)
     }
     try {
-      if (data === undefined) throw new TypeError('there is none')
+      if (isNothing(data)) throw new TypeError('there is none')
       const text: unknown = serialize(data instanceof Uint8Array ? base64(data) : data)
       if (typeof text !== 'string') throw new TypeError(`its serializer gives ${show(text)}`)
       return text.startsWith('"') ? unquote(text) : text
@@ -39,6 +39,11 @@ export function bySchema (serializers: ReadonlyMap<string, Serializer>): ToText 
       throw new FST_ERR_SSE_FIELD('data', `what the schema of the event '${event}' allows (${reason})`, show(data))
     }
   }
+}
+
+/** Whether JSON knows nothing of it: serializers leave it out, or worse. */
+function isNothing (data: unknown): boolean {
+  return data === undefined || typeof data === 'function' || typeof data === 'symbol'
 }
 
 function unquote (text: string): string {

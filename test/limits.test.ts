@@ -215,7 +215,7 @@ t.test('maxStreams', async t => {
     let cancelled = false
     const web = new ReadableStream<string>({ cancel () { cancelled = true } })
     let returned = false
-    const iterator = { [Symbol.asyncIterator]: () => ({ next: async () => ({ done: false as const, value: 'never' }), return: async () => { returned = true; return { done: true as const, value: undefined } } }) }
+    const iterator = { [Symbol.asyncIterator] () { return this }, next: async () => ({ done: false as const, value: 'never' }), return: async () => { returned = true; return { done: true as const, value: undefined } } }
     let called = false
     const sources: Array<Source<string>> = [readable, web, iterator, () => { called = true; return [] }]
     const { url } = await serve(t, app => app.get('/', (request, reply) => reply.sse(sources.shift() ?? parked)), { plugin: { maxStreams: 1 } })

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mock } from 'node:test'
 import { Readable } from 'node:stream'
@@ -6,7 +7,7 @@ import { inspect } from 'node:util'
 import { Type, type TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import fc from 'fast-check'
 import Fastify, {
-  type FastifyInstance, type FastifyReply, type FastifyRequest, type FastifySchema, type HTTPMethods, type RouteHandlerMethod,
+  type FastifyInstance, type FastifyRequest, type FastifySchema, type HTTPMethods, type RouteHandlerMethod,
   type RouteOptions
 } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
@@ -14,11 +15,11 @@ import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { z } from 'zod'
 import ssePlugin from '../plugin/index'
-import type { SseRouteHandler, StreamContext } from '../plugin/types'
+import type { SseRouteHandler } from '../plugin/types'
 import { EVENT_SOURCE, open } from './helpers/client'
 import { deferred } from './helpers/deferred'
 import { serve } from './helpers/serve'
-import { text } from './helpers/wire'
+import { expected, parse, text, type Event } from './helpers/wire'
 
 const seed = process.env['FC_SEED'] === undefined ? {} : { seed: Number(process.env['FC_SEED']) }
 
@@ -146,7 +147,7 @@ t.test('a generator function', async t => {
 
   t.test('that throws before its first event is answered by the error handler of its scope', async t => {
     const { url } = await serve(t, async app => {
-      app.setErrorHandler(async (error, request, reply) => reply.code(500).send('the root'))
+      app.setErrorHandler(async (_, request, reply) => reply.code(500).send('the root'))
       await app.register(async scope => {
         scope.setErrorHandler<Error>(async (error, request, reply) => reply.code(418).send(`the scope: ${error.message}`))
         scope.get('/scope', { sse: true }, async function * () { throw new Error('no') })
@@ -569,5 +570,388 @@ t.test('what cannot work is refused where the route is declared', async t => {
     app.register(ssePlugin)
     app.register(async scope => { scope.get('/', { sse: { prime: -1 } }, greet) }, { prefix: '/rooms' })
     await t.rejects(async () => { await app.ready() }, { code: 'FST_ERR_SSE_ROUTE', message: 'GET /rooms' })
+  })
+})
+
+t.test('the schema of an event', async t => {
+  interface Typed {
+    route?: Partial<RouteOptions>
+    plugin?: ssePlugin.PluginOptions
+    sse?: true | ssePlugin.SseOptions
+    prepare?: (app: FastifyInstance) => unknown
+  }
+
+  /** Serves a route with these schemas; gives what answers a request by these events. */
+  async function serveTyped (t: Test, events: Record<string, unknown>, { route = {}, plugin = {}, sse = true, prepare }: Typed = {}) {
+    let given: unknown[] = []
+    const { url, log } = await serve(t, async app => {
+      await prepare?.(app)
+      app.get('/', { ...route as {}, sse, schema: { events } }, () => given as string[])
+    }, { plugin })
+
+    /** The whole answer. */
+    async function send (...events: unknown[]) {
+      given = events
+      return ask(url)
+    }
+
+    /** The error that answers the request. */
+    async function sendWrong (...events: unknown[]): Promise<{ code?: string, message: string }> {
+      const { status, type, text } = await send(...events)
+      return status === 500 && /json/.test(String(type)) ? JSON.parse(text) : { message: `${status} ${text}` }
+    }
+
+    return { url, log, send, sendWrong }
+  }
+
+  const tick = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] }
+
+  t.test('serializes its data, by the name of the event', async t => {
+    const { send } = await serveTyped(t, {
+      tick: { type: 'object', properties: { n: { type: 'integer' }, at: { type: 'object', properties: { x: { type: 'number' } } } } },
+      tock: { type: 'array', items: { type: 'object', properties: { m: {} } } },
+      count: { type: 'integer' },
+      on: { type: 'boolean' },
+      off: { type: 'null' },
+      any: {}
+    })
+    const secret = 'not in the schema'
+    const { text } = await send(
+      { event: 'tick', data: { n: 1, secret, at: { x: 1.5, secret } }, id: 7 },
+      { event: 'tock', data: [{ m: 1, secret }, { m: [{ deep: true }], secret }] },
+      { event: 'count', data: 5 }, { event: 'on', data: false }, { event: 'off', data: null }, { event: 'any', data: { kept: [1] } }
+    )
+    t.equal(text, [
+      'id: 7\nevent: tick\ndata: {"n":1,"at":{"x":1.5}}\n\n',
+      'event: tock\ndata: [{"m":1},{"m":[{"deep":true}]}]\n\n',
+      'event: count\ndata: 5\n\n', 'event: on\ndata: false\n\n', 'event: off\ndata: null\n\n', 'event: any\ndata: {"kept":[1]}\n\n'
+    ].join(''))
+  })
+
+  t.test('writes dates by their format, without quotes where they are all of the data', async t => {
+    const { send } = await serveTyped(t, {
+      moment: { type: 'string', format: 'date-time' },
+      day: { type: 'string', format: 'date' },
+      both: { type: 'object', properties: { moment: { type: 'string', format: 'date-time' }, day: { type: 'string', format: 'date' } } }
+    })
+    const noon = new Date(Date.UTC(2024, 1, 29, 12))
+    const { text } = await send(
+      { event: 'moment', data: noon }, { event: 'day', data: noon }, { event: 'both', data: { moment: noon, day: noon } }
+    )
+    t.equal(text, 'event: moment\ndata: 2024-02-29T12:00:00.000Z\n\nevent: day\ndata: 2024-02-29\n\n' +
+      'event: both\ndata: {"moment":"2024-02-29T12:00:00.000Z","day":"2024-02-29"}\n\n')
+  })
+
+  t.test('lets every text go over as it is', async t => {
+    const { send } = await serveTyped(t, { message: { type: 'string' }, quote: { type: 'string' }, any: {} })
+    await fc.assert(fc.asyncProperty(fc.array(text, { minLength: 1 }), async texts => {
+      const events: Event[] = texts.flatMap(data => [data, { event: 'quote', data }, { event: 'any', data }])
+      const answer = await send(...events)
+      assert.deepEqual(parse([Buffer.from(answer.text)]), expected(events))
+    }), { ...seed, numRuns: 50 })
+  })
+
+  t.test("of 'message' is that of the unnamed event", async t => {
+    const { send } = await serveTyped(t, { message: tick })
+    const data = { n: 1, secret: true }
+    const { text } = await send({ data }, { event: 'message', data }, { event: '', data })
+    t.equal(text, 'data: {"n":1}\n\nevent: message\ndata: {"n":1}\n\nevent: \ndata: {"n":1}\n\n')
+  })
+
+  t.test('must be there for each event', async t => {
+    const { sendWrong } = await serveTyped(t, { tick, tock: tick })
+    const nameless: Record<string, unknown[]> = {
+      tuck: [{ event: 'tuck', data: { n: 1 } }, { event: 'tuck' }],
+      Tick: [{ event: 'Tick', data: { n: 1 } }],
+      message: ['text', { data: { n: 1 } }, { event: '', data: { n: 1 } }, { event: '' }],
+      constructor: [{ event: 'constructor', data: { n: 1 } }],
+      __proto__: []
+    }
+    for (const [name, events] of [...Object.entries(nameless), ['__proto__', [{ event: '__proto__', data: { n: 1 } }]] as const]) {
+      for (const event of events) {
+        t.match(await sendWrong(event), { code: 'FST_ERR_SSE_EVENT', message: `no schema for an event named '${name}', only for tick, tock` })
+      }
+    }
+  })
+
+  t.test('is for events with data only', async t => {
+    const { send, sendWrong } = await serveTyped(t, { tick, message: tick })
+    t.equal((await send({ id: 7 }, { retry: 5 }, { comment: 'c' })).text, 'id: 7\n\nretry: 5\n: c\n')
+    for (const event of [{ event: 'tick' }, { event: 'tick', data: undefined, id: 1 }, { event: 'message' }, { event: '' }]) {
+      t.match(await sendWrong(event), { code: 'FST_ERR_SSE_FIELD', message: `'${event.event || 'message'}'` })
+    }
+  })
+
+  t.test('refuses data', async t => {
+    const circle: Record<string, unknown> = {}
+    circle['self'] = circle
+    const refused: Record<string, { schema: object, data: unknown, reason?: string }> = {
+      'without a required property': { schema: tick, data: {}, reason: '"n" is required!' },
+      'that cannot be converted': { schema: { type: 'integer' }, data: 'five' },
+      'that is none of its alternatives': { schema: { anyOf: [{ type: 'integer' }, { type: 'boolean' }] }, data: 'five' },
+      'that is no date': { schema: { type: 'string', format: 'date-time' }, data: new Date(NaN) },
+      'that holds itself': { schema: {}, data: circle },
+      'that is a function': { schema: {}, data: () => 5 },
+      'that is a symbol': { schema: {}, data: Symbol('data') },
+      'that is a bigint': { schema: {}, data: 5n }
+    }
+    for (const [which, { schema, data, reason = '' }] of Object.entries(refused)) {
+      t.test(`${which}, with the name of the event`, async t => {
+        const { sendWrong, send } = await serveTyped(t, { tick: schema, before: {} })
+        const { code, message } = await sendWrong({ event: 'tick', data })
+        t.equal(code, 'FST_ERR_SSE_FIELD')
+        t.ok(["'data'", "'tick'", reason, `got ${inspect(data, { breakLength: Infinity })}`].every(part => message.includes(part)), message)
+        await t.rejects(send({ event: 'before', data: 1 }, { event: 'tick', data }), 'a torn connection where an event went before')
+      })
+    }
+  })
+
+  t.test('that refuses data leaves the events before it, tears the connection, and says so in the log', async t => {
+    const refused = deferred()
+    const { url, log } = await serve(t, app => app.get('/', { sse: true, schema: { events: { tick } } }, async function * () {
+      yield { event: 'tick', data: { n: 1 } }
+      await refused.promise
+      yield { event: 'tick', data: { m: 2 } }
+    }))
+    const { next } = await open(t, url)
+    t.equal((await next())?.data, '{"n":1}')
+    refused.resolve()
+    await t.rejects(next())
+    t.match(await log.find('event stream failed'), { level: 50, err: { code: 'FST_ERR_SSE_FIELD' } })
+    t.match(await log.find('event stream closed'), { reason: 'error', events: 1 })
+  })
+
+  t.test('of text takes bytes, as base64', async t => {
+    const { send } = await serveTyped(t, { bytes: { type: 'string' } })
+    const bytes = Buffer.from('....hello....').subarray(4, 9)
+    const { text } = await send({ event: 'bytes', data: bytes }, { event: 'bytes', data: new Uint8Array(bytes) })
+    t.equal(text, 'event: bytes\ndata: aGVsbG8=\n\n'.repeat(2))
+  })
+
+  t.test('may refer to the shared schemas of its scope', async t => {
+    const share = (scope: FastifyInstance, kept: string) => {
+      scope.addSchema({ $id: 'place', type: 'object', properties: { [kept]: { $ref: 'point#/definitions/number' } } })
+      scope.get('/', {
+        sse: true,
+        schema: { events: { here: { $ref: 'place#' }, all: { type: 'array', items: { $ref: 'place' } } } }
+      }, async function * () {
+        const data = { x: 1, y: 2 }
+        yield { event: 'here', data }
+        yield { event: 'all', data: [data] }
+      })
+    }
+    const { url } = await serve(t, async app => {
+      app.addSchema({ $id: 'point', definitions: { number: { type: 'number' } } })
+      await app.register(async scope => { share(scope, 'x') }, { prefix: '/x' })
+      await app.register(async scope => { share(scope, 'y') }, { prefix: '/y' })
+    })
+    t.equal((await ask(`${url}/x`)).text, 'event: here\ndata: {"x":1}\n\nevent: all\ndata: [{"x":1}]\n\n')
+    t.equal((await ask(`${url}/y`)).text, 'event: here\ndata: {"y":2}\n\nevent: all\ndata: [{"y":2}]\n\n')
+  })
+
+  t.test('may refer to itself, and have the $id of another', async t => {
+    const node = { $id: 'node', type: 'object', properties: { n: { $ref: '#/definitions/n' }, next: { $ref: '#' } }, definitions: { n: { type: 'integer' } } }
+    const { send } = await serveTyped(t, { first: node, second: { ...node } })
+    const data = { n: 1, other: 1, next: { n: 2, other: 2 } }
+    const json = '{"n":1,"next":{"n":2}}'
+    t.equal((await send({ event: 'first', data }, { event: 'second', data })).text, `event: first\ndata: ${json}\n\nevent: second\ndata: ${json}\n\n`)
+  })
+
+  t.test('is compiled once for the route, by the compiler of the route, of its scope, or of the server', async t => {
+    const compiled: unknown[] = []
+    const compilerOf = (whose: string) => (given: { schema: unknown }) => {
+      compiled.push({ whose, ...given })
+      return (data: unknown) => `${whose}: ${JSON.stringify(data)}`
+    }
+    const options = { sse: true as const, exposeHeadRoute: false, schema: { events: { tick: { of: 'ours' }, tock: { of: 'ours' } } } }
+    const handler = async function * () { for (const event of ['tick', 'tock', 'tick'] as const) yield { event, data: 5 } }
+    const { url } = await serve(t, async app => {
+      app.setSerializerCompiler(compilerOf('server'))
+      app.get('/server', options, handler)
+      app.get('/route', { ...options, serializerCompiler: compilerOf('route') }, handler)
+      await app.register(async scope => {
+        scope.setSerializerCompiler(compilerOf('scope'))
+        scope.get('/scope', options, handler)
+      })
+    })
+    for (const whose of ['server', 'route', 'scope']) {
+      for (let i = 0; i < 2; i++) {
+        t.equal((await ask(`${url}/${whose}`)).text, ['tick', 'tock', 'tick'].map(event => `event: ${event}\ndata: ${whose}: 5\n\n`).join(''))
+      }
+    }
+    const call = (whose: string) => ({ whose, schema: { of: 'ours' }, method: 'GET', url: `/${whose}`, httpStatus: '200', contentType: 'text/event-stream' })
+    t.strictSame(compiled, ['server', 'route', 'scope'].flatMap(whose => [call(whose), call(whose)]))
+  })
+
+  t.test('with a compiler of the user goes over as this one writes it, but for the quotes of a JSON string', async t => {
+    const written = ['"a\\n\\u2603"', '"a","b"', '"', '', 'text\nevent: evil\n\ndata: x', '{"a":1}']
+    const { send } = await serveTyped(t, { csv: {} }, { route: { serializerCompiler: () => n => String(written[Number(n)]) } })
+    const { text } = await send(...[...written.keys()].map(data => ({ event: 'csv', data })))
+    t.equal(text, [
+      'data: a\ndata: ☃', 'data: "a","b"', 'data: "', 'data: ', 'data: text\ndata: event: evil\ndata: \ndata: data: x', 'data: {"a":1}'
+    ].map(data => `event: csv\n${data}\n\n`).join(''))
+  })
+
+  t.test('is refused when the server starts, where it is broken, with its route and its event', async t => {
+    const broken: [what: string, schema: object, route?: Partial<RouteOptions>][] = [
+      ['an unknown type', { type: 'strin' }],
+      ['a reference that leads nowhere', { type: 'object', properties: { a: { $ref: 'nowhere#' } } }],
+      ['a keyword of the wrong type', { type: 'object', properties: 5 }],
+      ['none of the kind that the compiler of the route takes', {}, { serializerCompiler: serializerCompiler as never }]
+    ]
+    for (const [what, schema, route = {}] of broken) {
+      const app = Fastify()
+      t.teardown(() => app.close())
+      app.register(ssePlugin)
+      app.register(async scope => {
+        scope.get('/rooms', { ...route as {}, sse: true, schema: { events: { broken: schema } } }, greet as never)
+      }, { prefix: '/house' })
+      await t.rejects(async () => { await app.ready() }, {
+        code: 'FST_ERR_SSE_ROUTE', message: /(GET|HEAD) \/house\/rooms: schema\.events\.broken cannot be compiled: ./
+      }, what)
+    }
+  })
+
+  t.test('is also that of the events of onError', async t => {
+    const onError = (error: unknown) => ({ event: (error as Error).message, data: { n: 1, secret: 'dropped' } })
+    const { url, log } = await serve(t, app => app.get<{ Params: { name: string } }>('/:name', { sse: { onError }, schema: { events: { tick } } },
+      async function * ({ params: { name } }) {
+        yield { event: 'tick', data: { n: 0 } }
+        throw new Error(name)
+      }))
+    const known = await open(t, `${url}/tick`)
+    await known.next()
+    t.match(await known.next(), { event: 'tick', data: '{"n":1}' })
+    await t.rejects(known.next())
+
+    const unknown = await open(t, `${url}/other`)
+    await unknown.next()
+    await t.rejects(unknown.next())
+    t.match(await log.find('onError of an event stream failed'), { err: { code: 'FST_ERR_SSE_EVENT' } })
+  })
+
+  t.test('holds for all that its handler may return', async t => {
+    const data = { n: 1, secret: true }
+    const events = [{ event: 'tick', data }] as const
+    const { url } = await serve(t, app => {
+      const options = { sse: true as const, schema: { events: { tick } } }
+      app.get('/generator', options, function * () { yield * events })
+      app.get('/array', options, () => events)
+      app.get('/function', options, async () => () => events)
+      app.get('/readable', options, () => Readable.from(events))
+      app.get('/reply', options, (request, reply) => reply.sse(events))
+      app.get('/call', options, (request, reply) => reply.sse(events, { serializer: JSON.stringify }))
+    }, { plugin: { serializer: JSON.stringify } })
+    for (const path of ['/generator', '/array', '/function', '/readable', '/reply', '/call']) {
+      t.equal((await ask(url + path)).text, 'event: tick\ndata: {"n":1}\n\n', path)
+    }
+  })
+
+  t.test('is nothing to an answer that is no stream', async t => {
+    const { url } = await serve(t, app => app.get('/', { sse: true, schema: { events: { tick } } }, (request, reply) => reply.send({ whole: [1] })))
+    t.match(await ask(url), { status: 200, type: /json/, text: '{"whole":[1]}' })
+  })
+
+  t.test('leaves the response schemas of the user at work', async t => {
+    const response = { '2xx': { type: 'object', properties: { kept: {} } }, 404: { type: 'object', properties: { kept: {} } } }
+    const { url } = await serve(t, app => app.get<{ Params: { code: number } }>('/:code', {
+      sse: true, schema: { params: { type: 'object', properties: { code: { type: 'integer' } } }, response, events: { tick } }
+    }, (request, reply) => {
+      const { code } = request.params
+      return code === 200 ? [{ event: 'tick' as const, data: { n: 1 } }] : reply.code(code).send({ kept: 1, other: 2 })
+    }))
+    t.equal((await ask(`${url}/200`)).text, 'event: tick\ndata: {"n":1}\n\n')
+    for (const code of [201, 404]) t.match(await ask(`${url}/${code}`), { status: code, text: '{"kept":1}' })
+  })
+
+  t.test('is left as it is, and may be shared by routes', async t => {
+    const schema: FastifySchema = { querystring: { type: 'object' }, response: { 404: { type: 'object' } }, events: { tick, tock: { $ref: 'shared#' } } }
+    const before = structuredClone(schema)
+    const { url } = await serve(t, app => {
+      app.addSchema({ $id: 'shared', type: 'string' })
+      const handler = async function * () { yield { event: 'tick' as const, data: { n: 1, secret: true } } }
+      app.get('/a', { sse: true, schema }, handler)
+      app.get('/b', { sse: true, schema }, handler)
+      app.register(async scope => { scope.get('/', { sse: true, schema }, handler) }, { prefix: '/c' })
+    })
+    for (const path of ['/a', '/b', '/c', '/c/']) t.equal((await ask(url + path)).text, 'event: tick\ndata: {"n":1}\n\n')
+    t.strictSame(schema, before)
+  })
+
+  t.test('keeps its name from writing what is not its own', async t => {
+    const { send, sendWrong } = await serveTyped(t, { 'a: b\tdata: ☃ "': {}, message: { type: 'string' } })
+    t.equal((await send({ event: 'a: b\tdata: ☃ "', data: 'x\n\nevent: evil' })).text, 'event: a: b\tdata: ☃ "\ndata: x\ndata: \ndata: event: evil\n\n')
+    t.match(await sendWrong({ event: 'message\ndata: evil', data: 'x' }), { code: 'FST_ERR_SSE_FIELD', message: "'event'" })
+    t.match(await sendWrong({ id: '1\ndata: evil', data: 'x' }), { code: 'FST_ERR_SSE_FIELD', message: "'id'" })
+  })
+})
+
+t.test('a TypeBox schema serializes what is yielded', async t => {
+  const Place = Type.Object({ x: Type.Number(), at: Type.Optional(Type.String({ format: 'date-time' })) })
+  const { url } = await serve(t, app => {
+    app.withTypeProvider<TypeBoxTypeProvider>().post('/', {
+      sse: true,
+      schema: {
+        body: Type.Object({ x: Type.Number() }),
+        events: {
+          place: Place,
+          order: Type.Object({ side: Type.Union([Type.Literal('buy'), Type.Literal('sell')]) }),
+          series: Type.Array(Type.Integer()),
+          message: Type.String()
+        }
+      }
+    }, async function * ({ body: { x } }) {
+      yield { event: 'place', data: Object.assign({ x }, { secret: true }) }
+      yield { event: 'order', data: { side: 'buy' } }
+      yield { event: 'series', data: [1, 2] }
+      yield 'text'
+    })
+  })
+  t.equal((await ask(url, post({ x: 5 }))).text, 'event: place\ndata: {"x":5}\n\nevent: order\ndata: {"side":"buy"}\n\nevent: series\ndata: [1,2]\n\ndata: text\n\n')
+  t.equal((await ask(url, post({ x: 'a' }))).status, 400)
+})
+
+t.test('a Zod schema', async t => {
+  const serveZod = (t: Test, routes: (app: FastifyInstance) => unknown) => serve(t, app => {
+    app.setValidatorCompiler(validatorCompiler)
+    app.setSerializerCompiler(serializerCompiler)
+    return routes(app)
+  })
+  const place = z.object({ x: z.number().max(10), at: z.date().optional() }).meta({ id: 'routes.test.place' })
+
+  t.test('serializes what is yielded', async t => {
+    const { url } = await serveZod(t, app => {
+      app.withTypeProvider<ZodTypeProvider>().post('/', {
+        sse: true,
+        schema: { body: z.object({ x: z.number() }), events: { place, order: z.object({ side: z.enum(['buy', 'sell']) }), message: z.string() } }
+      }, async function * ({ body: { x } }) {
+        yield { event: 'place', data: Object.assign({ x, at: new Date(0) }, { secret: true }) }
+        yield { event: 'order', data: { side: 'buy' } }
+        yield 'te"xt\n'
+      })
+    })
+    t.equal((await ask(url, post({ x: 5 }))).text,
+      'event: place\ndata: {"x":5,"at":"1970-01-01T00:00:00.000Z"}\n\nevent: order\ndata: {"side":"buy"}\n\ndata: te"xt\ndata: \n\n')
+    t.equal((await ask(url, post({ x: 'a' }))).status, 400)
+  })
+
+  t.test('refuses what it does not allow: an error before the first event, and after it a torn connection', async t => {
+    const { url } = await serveZod(t, app => app.withTypeProvider<ZodTypeProvider>().get('/:x', {
+      sse: true, schema: { params: z.object({ x: z.coerce.number() }), events: { place } }
+    }, async function * ({ params }) {
+      for (let { x } = params; ; x++) yield { event: 'place', data: { x } }
+    }))
+    t.match(JSON.parse((await ask(`${url}/11`)).text), { statusCode: 500, code: 'FST_ERR_SSE_FIELD', message: "schema of the event 'place'" })
+    const { next } = await open(t, `${url}/10`)
+    t.match(await next(), { event: 'place', data: '{"x":10}' })
+    await t.rejects(next())
+  })
+
+  t.test('stands beside response schemas of its kind', async t => {
+    const { url } = await serveZod(t, app => app.withTypeProvider<ZodTypeProvider>().get('/:code', {
+      sse: true, schema: { params: z.object({ code: z.coerce.number() }), response: { 404: z.object({ kept: z.number() }) }, events: { place } }
+    }, (request, reply) => request.params.code === 404 ? reply.code(404).send({ kept: 1 }) : [{ event: 'place', data: { x: 1 } }]))
+    t.match(await ask(`${url}/404`), { status: 404, text: '{"kept":1}' })
+    t.match(await ask(`${url}/200`), { status: 200, text: 'event: place\ndata: {"x":1}\n\n' })
   })
 })
