@@ -27,5 +27,9 @@ export class StreamClosedError extends FST_ERR_SSE_CLOSED {
 
 /** Whether an error is only the echo of an abort, as it comes back from timers, `fetch` or a body that was read. */
 export function isAbort (error: unknown): boolean {
-  return error instanceof Error && (error.name === 'AbortError' || isAbort(error.cause))
+  return error instanceof Error && (isAbortError(error) || isAbortError(error.cause))
+}
+
+function isAbortError (error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError'
 }

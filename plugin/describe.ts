@@ -13,7 +13,7 @@ const MARK = 'x-event-stream'
  * @param schema of the route; is added to, as its `response` is
  */
 export function describeEvents (name: string, schema: Schema, events: Schema): void {
-  const response = isObject(schema['response']) ? schema['response'] : {}
+  const response: Schema = Object(schema['response'])
   if (['200', '2xx', '2XX', 'default'].some(status => status in response)) return
   schema[MARK] = name
   if (!areForeign(events)) response['200'] = responseOf(events, '')

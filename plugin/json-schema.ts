@@ -20,14 +20,14 @@ export function jsonSchemaOf (schema: unknown, target: string): unknown {
   if (typeof output !== 'function') return {}
   try {
     const { $schema, $defs, definitions, ...json } = output({ target, libraryOptions: { unrepresentable: 'any' } })
-    return inline(json, { $defs, definitions })
+    return inline(json, { $defs, definitions }, ['#'])
   } catch {
     return {}
   }
 }
 
 /** Puts definitions where they are referred to, since in a document of others their references would lead elsewhere. */
-function inline (schema: unknown, definitions: Schema, within: string[] = []): unknown {
+function inline (schema: unknown, definitions: Schema, within: string[]): unknown {
   if (Array.isArray(schema)) return schema.map(item => inline(item, definitions, within))
   if (!isObject(schema)) return schema
   const { $ref } = schema

@@ -1,4 +1,6 @@
 import type { FastifyRequest } from 'fastify'
+import { FST_ERR_SSE_OPTION } from './errors'
+import { show } from './inspect'
 import type { ResolvedOptions } from './options'
 import { routeOf } from './routes'
 
@@ -33,8 +35,11 @@ export class Limits {
   }
 }
 
-function keyOf (request: FastifyRequest, { key, maxStreamsPerKey }: ResolvedOptions): string | undefined {
-  return maxStreamsPerKey === Infinity ? undefined : key?.(request)
+/** @throws FST_ERR_SSE_OPTION when the function for the key gives something else */
+function keyOf (request: FastifyRequest, options: ResolvedOptions): string | undefined {
+  const key: unknown = options.maxStreamsPerKey === Infinity ? undefined : options.key?.(request)
+  if (key === undefined || typeof key === 'string') return key
+  throw new FST_ERR_SSE_OPTION("the function 'key' must return a string or undefined", show(key))
 }
 
 /** The place of a stream among all streams and among those of its route. */

@@ -30,7 +30,10 @@ export interface SseOptions {
   prime?: number | undefined
   /** Bytes that may be queued for one client, the socket's own buffer included. Default: 1 MiB. */
   maxBuffer?: number | undefined
-  /** A client that takes no byte for this many milliseconds, while bytes wait for it, is cut. Default: 30,000. */
+  /**
+   * A client for which the system takes no byte more for this many milliseconds, while bytes wait, is cut. The system's
+   * own buffer has to empty by some part before it takes more. Default: 30,000.
+   */
   writeTimeout?: number | undefined
   /**
    * The stream is ended, between two events, when this is over, and the client reconnects. A number of milliseconds is

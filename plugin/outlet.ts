@@ -3,7 +3,7 @@ import { Ticker } from './ticker'
 
 // Fewer, larger writes cost less; from 4 to 64 KiB it makes no difference.
 const JOINED_LENGTH = 16 * 1024
-// What is larger goes out in pieces, each after the one before: how far a client is within one write nobody tells.
+// What is larger goes out in pieces, each after the one before: how far the system is within one write nobody tells.
 const LONGEST_WRITE = 2 * JOINED_LENGTH
 
 const NOTHING = Buffer.alloc(0)

@@ -3,7 +3,6 @@ import { onClosed } from './connection'
 import { StreamContext } from './context'
 import { FST_ERR_SSE_ROUTE } from './errors'
 import { EventSchemas } from './event-schemas'
-import { show } from './inspect'
 import { resolveOptions, type ResolvedOptions, type SseOptions } from './options'
 import { isThenable } from './pull'
 import type { AnyRouteOptions } from './route-types'
@@ -56,7 +55,7 @@ function routeOptions (name: string, sse: true | SseOptions, registration: Resol
   try {
     return resolveOptions(sse === true ? {} : sse, registration)
   } catch (error) {
-    throw new FST_ERR_SSE_ROUTE(name, error instanceof Error ? error.message : show(error))
+    throw new FST_ERR_SSE_ROUTE(name, (error as Error).message)
   }
 }
 

@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { Body, type BodyEvents } from './body'
 import { isAbort, type CloseReason } from './close-reason'
-import { cut, liftTimeouts, onClosed } from './connection'
+import { cut, isGone, liftTimeouts, onClosed } from './connection'
 import { encodeEvent, encodeRetry, HEARTBEAT } from './encode'
 import type { Sink } from './feed'
 import { show } from './inspect'
@@ -106,6 +106,7 @@ export class EventStream implements Sink, BodyEvents {
   end (): void {
     if (!this.#isOurs()) return
     if (this.#shuttingDown) return this.#settled()
+    if (isGone(this.#reply)) return this.#close('client')
     // The status that makes an EventSource stop; one that is told to come back would, for ever.
     if (this.#state === 'priming' && isEventSource(this.#reply.request)) {
       this.#reply.code(204).removeHeader('content-type').removeHeader('content-encoding')
@@ -129,8 +130,9 @@ export class EventStream implements Sink, BodyEvents {
       removeHeaders(this.#reply)
       const err = error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error })
       this.#shared.sources.delete(this.#reply)
-      this.#failTransform(err)
       this.body.fail(err)
+      // By then whoever is behind the transform listens to it.
+      setImmediate(() => { this.#failTransform(err) })
     }
   }
 

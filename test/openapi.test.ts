@@ -23,10 +23,11 @@ async function * greet () {
 const info = { title: 'A house', version: '1' }
 const tick = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] }
 
+const compiled = import('@seriousme/openapi-schema-validator').then(({ Validator }) => new Validator())
+
 /** Checks a document by the schema of its version, and that its references lead somewhere. Gives it parsed. */
 async function isValid (t: Test, document: Json | string, what: string): Promise<Json> {
-  const { Validator } = await import('@seriousme/openapi-schema-validator')
-  const validator = new Validator()
+  const validator = await compiled
   const { valid, errors } = await validator.validate(document)
   t.ok(valid, `${what} is valid: ${JSON.stringify(errors)}`)
   t.notMatch(JSON.stringify(validator.specification), 'x-event-stream', what)
@@ -415,6 +416,7 @@ t.test('Zod schemas', async t => {
 t.test('schemas of a library that cannot say what they are allow anything', async t => {
   const schemas = {
     silent: { '~standard': { version: 1, vendor: 'test', validate: () => ({ value: 1 }) } },
+    dangling: { '~standard': { version: 1, vendor: 'test', jsonSchema: { output: () => ({ $ref: '#/$defs/nowhere', $defs: {} }) } } },
     failing: { '~standard': { version: 1, vendor: 'test', jsonSchema: { output () { throw new Error('cannot say') } } } }
   }
   for (const version of VERSIONS) {
@@ -427,7 +429,7 @@ t.test('schemas of a library that cannot say what they are allow anything', asyn
     await app.ready()
     const document = await isValid(t, structuredClone(app.swagger()), version)
     const { schema, itemSchema = schema } = streamAt(document, '/')['text/event-stream']
-    t.strictSame(itemSchema, { oneOf: ['silent', 'failing'].map(name => eventOf(name, version === '3.2.0' ? jsonText({}) : {})) })
+    t.strictSame(itemSchema, { oneOf: Object.keys(schemas).map(name => eventOf(name, version === '3.2.0' ? jsonText({}) : {})) })
   }
 })
 

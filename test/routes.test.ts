@@ -19,6 +19,7 @@ import type { SseRouteHandler } from '../plugin/types'
 import { EVENT_SOURCE, open } from './helpers/client'
 import { deferred } from './helpers/deferred'
 import { serve } from './helpers/serve'
+import { connectTo, get } from './helpers/socket'
 import { expected, parse, text, type Event } from './helpers/wire'
 
 const seed = process.env['FC_SEED'] === undefined ? {} : { seed: Number(process.env['FC_SEED']) }
@@ -36,6 +37,10 @@ async function ask (url: string, options: Parameters<typeof request>[1] = {}) {
 }
 
 const post = (body: unknown) => ({ method: 'POST' as const, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+
+function refuse (reason: unknown): never {
+  throw reason
+}
 
 /** What an error says that was thrown. */
 function refusalOf (call: () => unknown): { code?: string, message: string } {
@@ -231,18 +236,11 @@ t.test('any other handler', async t => {
   })
 
   t.test('is called at once, and what it returned is let go where the client only asks for the headers', async t => {
-    const returned = deferred()
-    const { url } = await serve(t, app => app.get('/', { sse: true }, () => ({
-      [Symbol.asyncIterator]: () => ({
-        next: async () => ({ done: false, value: 'never asked for' }),
-        async return () {
-          returned.resolve()
-          return { done: true as const, value: undefined }
-        }
-      })
-    })))
+    const readable = new Readable({ read () {} })
+    const closed = once(readable, 'close')
+    const { url } = await serve(t, app => app.get('/', { sse: true }, () => readable))
     t.match(await ask(url, { method: 'HEAD' }), { status: 200, type: 'text/event-stream', text: '' })
-    await returned.promise
+    await closed
   })
 
   t.test('has the stream too, whose signal aborts when the client leaves', async t => {
@@ -258,6 +256,41 @@ t.test('any other handler', async t => {
     if (!t.equal((await next())?.data, '7')) return
     close()
     t.match(await reason.promise, { name: 'AbortError', reason: 'client' })
+  })
+
+  t.test('hears by its signal that the client has left while it is at work', async t => {
+    const called = deferred()
+    const { port, log } = await serve(t, app => app.get('/', { sse: true }, async (request, reply, { signal }) => {
+      called.resolve()
+      await once(signal, 'abort')
+      log.write(JSON.stringify({ level: 30, msg: 'aborted', reason: signal.reason.reason }))
+      return ['never sent']
+    }))
+    const client = await connectTo(t, port, get('/'))
+    await called.promise
+    client.socket.destroy()
+    t.match(await log.find('aborted'), { reason: 'client' })
+    t.match(await log.find('event stream closed'), { reason: 'client', events: 0 })
+  })
+
+  t.test('has a signal that does not abort where the answer is done', async t => {
+    const signals: AbortSignal[] = []
+    const closed = deferred()
+    const { url } = await serve(t, app => {
+      app.get('/stream', { sse: true }, (request, reply, { signal }) => {
+        signals.push(signal)
+        return ['hello']
+      })
+      app.get('/json', { sse: true }, (request, reply, { signal }) => {
+        signals.push(signal)
+        reply.raw.once('close', closed.resolve)
+        return reply.send({ not: 'a stream' })
+      })
+    })
+    await ask(`${url}/stream`)
+    await ask(`${url}/json`)
+    await closed.promise
+    t.strictSame(signals.map(({ aborted }) => aborted), [false, false])
   })
 })
 
@@ -792,11 +825,24 @@ t.test('the schema of an event', async t => {
     ].map(data => `event: csv\n${data}\n\n`).join(''))
   })
 
+  for (const given of [undefined, 5, Buffer.from('5')]) {
+    t.test(`with a compiler of the user whose serializer gives ${inspect(given)} lets nothing through`, async t => {
+      const { sendWrong } = await serveTyped(t, { tick }, { route: { serializerCompiler: () => () => given as never } })
+      t.match(await sendWrong({ event: 'tick', data: { n: 1 } }), { code: 'FST_ERR_SSE_FIELD', message: `its serializer gives ${inspect(given)}` })
+    })
+  }
+
+  t.test('with a compiler of the user whose serializer throws what is no error lets nothing through', async t => {
+    const { sendWrong } = await serveTyped(t, { tick }, { route: { serializerCompiler: () => () => refuse('it says no') } })
+    t.match(await sendWrong({ event: 'tick', data: { n: 1 } }), { code: 'FST_ERR_SSE_FIELD', message: "'it says no'" })
+  })
+
   t.test('is refused when the server starts, where it is broken, with its route and its event', async t => {
     const broken: [what: string, schema: object, route?: Partial<RouteOptions>][] = [
       ['an unknown type', { type: 'strin' }],
       ['a reference that leads nowhere', { type: 'object', properties: { a: { $ref: 'nowhere#' } } }],
       ['a keyword of the wrong type', { type: 'object', properties: 5 }],
+      ['one that the compiler of the route refuses by what is no error', {}, { serializerCompiler: () => refuse('it says no') }],
       ['none of the kind that the compiler of the route takes', {}, { serializerCompiler: serializerCompiler as never }]
     ]
     for (const [what, schema, route = {}] of broken) {

@@ -438,7 +438,7 @@ t.test('the process', async t => {
   /** A server in a process of its own, which ends by nothing but `app.close()`. */
   async function start (t: Test) {
     const { NODE_OPTIONS: _runner, ...env } = process.env
-    const child = spawn(process.execPath, ['--import', 'tsx', join(__dirname, 'helpers', 'closing-server.ts')], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn(process.execPath, [join(__dirname, 'helpers', 'closing-server.js')], { env, stdio: ['ignore', 'pipe', 'inherit'] })
     const exited = once(child, 'exit')
     t.teardown(async () => {
       child.kill('SIGKILL')

@@ -1,16 +1,17 @@
-import { once } from 'node:events'
-import type { AddressInfo, Socket } from 'node:net'
-import { Readable } from 'node:stream'
-import Fastify from 'fastify'
-import ssePlugin from '../../plugin/index'
+'use strict'
+
+const { once } = require('node:events')
+const { Readable } = require('node:stream')
+const Fastify = require('fastify')
+const ssePlugin = require('fastify-event-stream')
 
 // A process that prints its address, closes the server on SIGTERM, and exits by nothing else.
 
 const app = Fastify()
-const sockets = new Set<Socket>()
+const sockets = new Set()
 app.server.on('connection', socket => sockets.add(socket))
 
-async function start (): Promise<void> {
+async function start () {
   await app.register(ssePlugin, { heartbeat: 1_000, maxAge: 3_600_000, prime: 60_000, shutdown: { grace: 100 } })
 
   app.get('/heeding', (request, reply) => reply.sse(async function * ({ signal }) {
@@ -38,7 +39,7 @@ async function start (): Promise<void> {
   }))
 
   await app.listen({ host: '127.0.0.1', port: 0 })
-  console.log(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  console.log(`http://127.0.0.1:${app.server.address().port}`)
 }
 
 process.on('SIGTERM', () => app.close())
