@@ -38,13 +38,12 @@ function onSocketClosed (socket: Socket, closed: () => void): () => void {
 export function liftTimeouts ({ raw, request }: FastifyReply): (() => void) | undefined {
   if (raw instanceof Http2ServerResponse) {
     const { session } = raw.stream
-    const timeout = request.server.initialConfig.http2SessionTimeout
-    return session === undefined || !timeout ? undefined : lift(session, timeout, () => !session.destroyed)
+    return session && lift(session, Number(request.server.initialConfig.http2SessionTimeout), () => !session.destroyed)
   }
   const { socket } = request.raw
   if (!socket.timeout && !lifted.has(socket)) return undefined
   // A server that keeps the connection alive sets a timeout of its own.
-  return lift(socket, socket.timeout ?? 0, () => socket.timeout === 0)
+  return lift(socket, Number(socket.timeout), () => socket.timeout === 0)
 }
 
 const lifted = new WeakMap<Socket | Http2Session, { streams: number, timeout: number }>()

@@ -53,7 +53,6 @@ export class Intake {
 
   /** Ends the draining, at once; a source that then does not come to its end is reported. */
   stop (): void {
-    if (this.#state === 'stopped') return
     if (this.#state === 'unopened') discard(this.#source)
     this.#state = 'stopped'
     const settled = this.#feed?.stop() ?? this.#opening

@@ -20,22 +20,41 @@ export function jsonSchemaOf (schema: unknown, target: string): unknown {
   if (typeof output !== 'function') return {}
   try {
     const { $schema, $defs, definitions, ...json } = output({ target, libraryOptions: { unrepresentable: 'any' } })
-    return inline(json, { $defs, definitions }, ['#'])
+    return inline(json, { $defs, definitions }, false)
   } catch {
     return {}
   }
 }
 
-/** Puts definitions where they are referred to, since in a document of others their references would lead elsewhere. */
-function inline (schema: unknown, definitions: Schema, within: string[]): unknown {
-  if (Array.isArray(schema)) return schema.map(item => inline(item, definitions, within))
+/**
+ * Puts definitions where they are referred to, since in a document of others their references would lead elsewhere. Of
+ * those that are within themselves this cannot be done to the end: one within another is left open.
+ */
+function inline (schema: unknown, definitions: Schema, isWithin: boolean): unknown {
+  if (Array.isArray(schema)) return schema.map(item => inline(item, definitions, isWithin))
   if (!isObject(schema)) return schema
   const { $ref } = schema
-  if (typeof $ref === 'string') {
-    // A schema that is within itself cannot be written out.
-    return within.includes($ref) ? {} : inline(at(definitions, ...$ref.split('/').slice(1)) ?? {}, definitions, [...within, $ref])
+  if (typeof $ref !== 'string') {
+    return Object.fromEntries(Object.entries(schema).map(([keyword, value]) => [keyword, inline(value, definitions, isWithin)]))
   }
-  return Object.fromEntries(Object.entries(schema).map(([keyword, value]) => [keyword, inline(value, definitions, within)]))
+  const isCircular = refersToItself($ref, definitions)
+  return isCircular && isWithin ? {} : inline(definitionOf($ref, definitions), definitions, isWithin || isCircular)
+}
+
+function refersToItself ($ref: string, definitions: Schema): boolean {
+  const reached = new Set(referencesIn(definitionOf($ref, definitions)))
+  // What is added is visited as well.
+  for (const reference of reached) referencesIn(definitionOf(reference, definitions)).forEach(further => reached.add(further))
+  return reached.has($ref)
+}
+
+function referencesIn (schema: unknown): string[] {
+  return [...JSON.stringify(schema).matchAll(/"\$ref":"(.*?)"/g)].map(([, $ref]) => String($ref))
+}
+
+function definitionOf ($ref: string, definitions: Schema): unknown {
+  const [, ...path] = $ref.split('/')
+  return (path.length === 0 ? undefined : at(definitions, ...path)) ?? {}
 }
 
 /** What lies at the end of a path of keys, if anything does. */

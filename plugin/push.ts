@@ -50,7 +50,6 @@ export class Push implements Feed {
   }
 
   readonly #data = (chunk: unknown): void => {
-    if (this.#stopped) return
     // What waited before this event decides, so that one large event is not taken for a slow client.
     if (this.#sink.queued > this.#maxBuffer) return this.#sink.overflow()
     const event = this.#chunks !== undefined && chunk instanceof Uint8Array ? this.#chunks.decode(chunk) : chunk
@@ -62,7 +61,6 @@ export class Push implements Feed {
   }
 
   readonly #finished = (error?: Error | null): void => {
-    if (this.#stopped) return
     clearTimeout(this.#watch)
     const rest = error ? '' : this.#chunks?.end() ?? ''
     if (rest !== '') this.#sink.event(rest)

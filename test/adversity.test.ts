@@ -178,3 +178,25 @@ t.test('a source that destroys its own response has lost its client', async t =>
   await t.rejects(async () => { await (await open(t, url)).rest() })
   t.match(await log.find('event stream closed'), { reason: 'client' })
 })
+
+t.test('a head that cannot be sent is an HTTP error, and the source is not asked', async t => {
+  const { url } = await serve(t, app => {
+    app.get('/', (request, reply) => {
+      reply.raw.statusCode = 9999
+      return reply.sse(async function * () { t.fail('was asked') }, { prime: 0 })
+    })
+  })
+  const response = await fetch(url)
+  t.equal(response.status, 500)
+  t.match(await response.json(), { code: 'ERR_HTTP_INVALID_STATUS_CODE' })
+})
+
+t.test('an iterator that cannot be returned is forgotten all the same where it is not wanted', async t => {
+  const iterator: AsyncIterableIterator<string> = {
+    [Symbol.asyncIterator] () { return this },
+    next () { throw new Error('was asked') },
+    return () { throw new Error('will not go') }
+  }
+  const { url } = await serve(t, app => app.get('/', (request, reply) => reply.sse(iterator)))
+  t.equal((await fetch(url, { method: 'HEAD' })).status, 200)
+})

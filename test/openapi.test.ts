@@ -394,6 +394,15 @@ t.test('Zod schemas', async t => {
       t.notMatch(JSON.stringify(itemSchema), '$ref')
     })
 
+    t.test(`that hold each other in many ways are described in ${version} in few words`, async t => {
+      const nodes: z.ZodType[] = Array.from({ length: 12 }, (_, n) => z.object({ n: z.literal(n), get children () { return z.array(z.union(nodes)) } }))
+      const document = await zodDocumentOf(t, version, app => app.get('/', { sse: true, schema: { events: { tree: z.object({ root: z.union(nodes) }) } } }, greet as never))
+      t.ok(JSON.stringify(document).length < 50_000)
+      const { schema, itemSchema = schema } = streamAt(document, '/')['text/event-stream']
+      const { data } = itemSchema.properties
+      t.match((data.contentSchema ?? data).properties.root.anyOf[3].properties, { n: { type: 'number' }, children: { type: 'array' } })
+    })
+
     t.test(`are kept from the document of ${version} where the user describes the stream, or hides the route`, async t => {
       const own = { description: 'My own', content: { 'text/event-stream': { schema: z.string() } } }
       const document = await zodDocumentOf(t, version, app => {

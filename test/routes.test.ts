@@ -95,14 +95,15 @@ t.test('a generator function', async t => {
     const { url } = await serve(t, app => {
       for (const hook of ['onRequest', 'preParsing', 'preValidation', 'preHandler', 'onSend'] as const) app.addHook(hook, log(hook))
       app.addHook('onResponse', async () => { responded.resolve() })
-      app.get('/', { sse: true, preHandler: log('preHandler of the route'), onSend: log('onSend of the route') }, async function * () {
-        order.push('generator')
+      app.get('/', { sse: true, preHandler: log('preHandler of the route'), onSend: log('onSend of the route') }, async function * (request, reply, stream, called = order.push('the call')) {
+        order.push('its first step')
         yield 'hello'
       })
     })
     t.equal((await ask(url)).text, 'data: hello\n\n')
     t.strictSame(order, [
-      'onRequest', 'preParsing', 'preValidation', 'preHandler', 'preHandler of the route', 'onSend', 'onSend of the route', 'generator'
+      'onRequest', 'preParsing', 'preValidation', 'preHandler', 'preHandler of the route', 'onSend', 'onSend of the route',
+      'the call', 'its first step'
     ])
     await responded.promise
   })
