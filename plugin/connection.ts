@@ -1,6 +1,7 @@
 import { Http2ServerResponse, constants, type Http2Session } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { FastifyReply } from 'fastify'
+import type { Target } from './outlet'
 
 /** Whether the client has gone already, so that no event will tell it any more. */
 export function isGone ({ raw, request }: FastifyReply): boolean {
@@ -75,6 +76,18 @@ export function cut (reply: FastifyReply): void {
   } else {
     raw.destroy()
   }
+}
+
+/**
+ * Fails a transform between a body and its response, which would not hear of the body's error: once whoever is behind
+ * it has had time to listen.
+ */
+export function failTransform (transform: Target, error: Error, reply: FastifyReply): void {
+  setImmediate(() => {
+    if (transform.listenerCount?.('error') !== 0) return transform.destroy?.(error)
+    reply.request.log.error({ err: error }, 'event stream failed')
+    cut(reply)
+  })
 }
 
 /** Only TCP knows a reset: TLS, a pipe or whatever else stands in for a socket is destroyed. */

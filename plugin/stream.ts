@@ -1,13 +1,14 @@
 import type { FastifyReply } from 'fastify'
 import { Body, type BodyEvents } from './body'
 import { isAbort, type CloseReason } from './close-reason'
-import { cut, isGone, liftTimeouts, onClosed } from './connection'
+import { cut, failTransform, isGone, liftTimeouts, onClosed } from './connection'
 import { encodeEvent, encodeRetry, HEARTBEAT } from './encode'
 import type { Sink } from './feed'
 import { show } from './inspect'
 import { Intake } from './intake'
 import type { Place } from './limits'
 import type { Expiry, ResolvedOptions } from './options'
+import { lastWords } from './last-words'
 import { Outlet, type Target } from './outlet'
 import { isBodyless, isEventSource, removeHeaders, setHeaders, writeHead } from './response'
 import type { StreamSignal } from './signal'
@@ -122,7 +123,7 @@ export class EventStream implements Sink, BodyEvents {
       this.#settled()
     } else if (this.#state === 'open') {
       log.error({ err: error }, 'event stream failed')
-      this.#outlet.write(this.#lastWords(error))
+      this.#outlet.write(lastWords(error, this.#reply.request, this.#options))
       this.#outlet.drain(() => { cut(this.#reply) })
       this.#close('error')
     } else {
@@ -131,19 +132,7 @@ export class EventStream implements Sink, BodyEvents {
       const err = error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error })
       this.#shared.sources.delete(this.#reply)
       this.body.fail(err)
-      // By then whoever is behind the transform listens to it.
-      setImmediate(() => { this.#failTransform(err) })
-    }
-  }
-
-  /** A transform on the way, which was given the body by `pipe`, would not hear of its error. */
-  #failTransform (error: Error): void {
-    if (this.#transform === undefined) return
-    if (this.#transform.listenerCount?.('error') === 0) {
-      this.#reply.request.log.error({ err: error }, 'event stream failed')
-      cut(this.#reply)
-    } else {
-      this.#transform.destroy?.(error)
+      if (this.#transform !== undefined) failTransform(this.#transform, err, this.#reply)
     }
   }
 
@@ -260,16 +249,5 @@ export class EventStream implements Sink, BodyEvents {
   #isOurs (): boolean {
     if (this.#state !== 'open' && this.#state !== 'closed' && this.#reply.raw.headersSent) this.#close('error')
     return this.#state !== 'closed'
-  }
-
-  #lastWords (error: unknown): string {
-    const { onError, toText } = this.#options
-    try {
-      const event = onError?.(error, this.#reply.request)
-      return event === undefined ? '' : encodeEvent(event, toText)
-    } catch (err) {
-      this.#reply.request.log.error({ err }, 'onError of an event stream failed')
-      return ''
-    }
   }
 }
