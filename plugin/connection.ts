@@ -84,9 +84,12 @@ export function cut (reply: FastifyReply): void {
  */
 export function failTransform (transform: Target, error: Error, reply: FastifyReply): void {
   setImmediate(() => {
-    if (transform.listenerCount?.('error') !== 0) return transform.destroy?.(error)
-    reply.request.log.error({ err: error }, 'event stream failed')
-    cut(reply)
+    if (transform.listenerCount('error') > 0) {
+      transform.destroy?.(error)
+    } else {
+      reply.request.log.error({ err: error }, 'event stream failed')
+      cut(reply)
+    }
   })
 }
 

@@ -15,7 +15,7 @@ export interface Target {
   /** Transforms that hold data back, as those of node:zlib do, let it go with this. */
   flush? (flushed?: () => void): unknown
   destroy? (error?: Error): unknown
-  listenerCount? (event: string): number
+  listenerCount (event: string): number
 }
 
 /**
