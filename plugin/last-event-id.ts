@@ -7,8 +7,8 @@ const MAX_BYTES = 1024
  * The last event ID a client sent with its request (WHATWG HTML 9.2.4), `''` when there is none.
  *
  * The `Last-Event-ID` header wins over the query parameter, which is for clients that cannot set headers. The value is
- * UTF-8, which Node hands over as latin1; some clients really send latin1, which is taken for that. What no client can have received as an ID (over 1,024 bytes, or with CR, LF
- * or NUL) counts as none.
+ * UTF-8, which Node hands over as latin1; some clients really send latin1, which is taken for that. What no client can
+ * have received as an ID (over 1,024 bytes, or with CR, LF or NUL) counts as none.
  *
  * @param header the `last-event-id` header as Node gives it
  * @param url the request's target, with its query

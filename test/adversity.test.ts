@@ -200,3 +200,30 @@ t.test('an iterator that cannot be returned is forgotten all the same where it i
   const { url } = await serve(t, app => app.get('/', (request, reply) => reply.sse(iterator)))
   t.equal((await fetch(url, { method: 'HEAD' })).status, 200)
 })
+
+t.test('a stream whose reply somebody else answers, before it is opened, leaves it to them', async t => {
+  const cases = {
+    'when its source ends': { prime: 60_000, wait: (answered: Promise<void>) => answered },
+    'when its prime window is over': { prime: 20, wait: () => new Promise<void>(() => {}) }
+  }
+  for (const [when, { prime, wait }] of Object.entries(cases)) {
+    t.test(when, async t => {
+      const answered = deferred()
+      const answer = new PassThrough()
+      const { url, log } = await serve(t, app => {
+        app.setErrorHandler((_, request, reply) => reply.code(418).send(answer))
+        app.get('/', (request, reply) => {
+          reply.sse(async function * () { await wait(answered.promise) }, { prime })
+          throw new Error('changed my mind')
+        })
+      })
+      answer.write('teapot')
+      const response = await fetch(url)
+      answered.resolve()
+      t.match(await log.find('event stream closed'), { reason: 'error', events: 0 })
+      answer.end()
+      t.equal(response.status, 418)
+      t.equal(await response.text(), 'teapot')
+    })
+  }
+})
