@@ -87,7 +87,7 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   abort (): void {
-    if (this.#state !== 'closed') this.#tearDown('error')
+    if (this.#state !== 'closed') this.#tearDown(this.#reply.raw.destroyed ? 'client' : 'error')
   }
 
   event (event: unknown): boolean {

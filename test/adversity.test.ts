@@ -3,7 +3,7 @@ import { createReadStream, mkdtempSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { finished, PassThrough, Readable } from 'node:stream'
+import { finished, PassThrough, pipeline, Readable } from 'node:stream'
 import { ReadableStream } from 'node:stream/web'
 import { setTimeout } from 'node:timers/promises'
 import { createGzip } from 'node:zlib'
@@ -226,4 +226,20 @@ t.test('a stream whose reply somebody else answers, before it is opened, leaves 
       t.equal(await response.text(), 'teapot')
     })
   }
+})
+
+t.test('a transform that breaks on the way fails the stream', async t => {
+  const transform = new PassThrough()
+  const { url, log } = await serve(t, app => {
+    app.addHook('onSend', async (request, reply, payload) => pipeline(payload as Readable, transform, () => {}))
+    app.get('/', (request, reply) => reply.sse(async function * ({ signal }) {
+      yield 'one'
+      await once(signal, 'abort')
+    }))
+  })
+  const stream = await open(t, url)
+  t.match(await stream.next(), { data: 'one' })
+  transform.destroy(new Error('out of order'))
+  await t.rejects(stream.next())
+  t.match(await log.find('event stream closed'), { reason: 'error' })
 })
