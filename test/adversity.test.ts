@@ -1,12 +1,13 @@
 import { once } from 'node:events'
 import { createReadStream, mkdtempSync, rmSync } from 'node:fs'
+import http, { type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { finished, PassThrough, pipeline, Readable } from 'node:stream'
 import { ReadableStream } from 'node:stream/web'
 import { setTimeout } from 'node:timers/promises'
-import { createGzip } from 'node:zlib'
+import { constants, createGzip, gunzipSync } from 'node:zlib'
 import Fastify from 'fastify'
 import t from 'tap'
 import { fetch } from 'undici'
@@ -52,11 +53,14 @@ t.test('the last words of a failed stream pass a compression on the way', async 
       throw new Error('no more')
     }, { onError: () => ({ event: 'failed', data: 'sorry' }) }))
   })
-  const stream = await open(t, url)
-  t.match(await stream.next(), { data: 'first' })
-  t.match(await stream.next(), { data: 'second' })
-  t.match(await stream.next(), { event: 'failed', data: 'sorry' })
-  await t.rejects(stream.next())
+  // Byte by byte: a client that decompresses as it goes may drop the last of it when the connection is torn.
+  const [response] = await once(http.get(url), 'response') as [IncomingMessage]
+  const chunks: Buffer[] = []
+  response.on('data', (chunk: Buffer) => { chunks.push(chunk) })
+  const [error] = await once(response, 'error').catch(error => [error])
+  t.equal(error.code, 'ECONNRESET')
+  const text = gunzipSync(Buffer.concat(chunks), { finishFlush: constants.Z_SYNC_FLUSH }).toString()
+  t.equal(text, 'data: first\n\ndata: second\n\nevent: failed\ndata: sorry\n\n')
 })
 
 t.test('the source of a reply that somebody else has sent is let go, and its later errors harm nobody', async t => {
