@@ -68,9 +68,7 @@ function lift (connection: Socket | Http2Session, timeout: number, isStillLifted
 export function cut (reply: FastifyReply): void {
   const { raw } = reply
   if (raw instanceof Http2ServerResponse) {
-    // One that is closed already, by a reset, takes no code any more.
-    if (raw.stream.closed) raw.stream.destroy()
-    else raw.stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+    raw.stream.destroy(new Error('The event stream was cut'))
   } else if (raw.headersSent && !raw.chunkedEncoding && raw.socket !== null) {
     reset(raw.socket)
   } else {
