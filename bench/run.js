@@ -17,7 +17,7 @@ const { Servers } = require('./server-process')
 const RESULTS = join(__dirname, 'results')
 
 async function main () {
-  const { names, size } = readArguments()
+  const { names, size, only } = readArguments()
   const cpu = pin()
   if (cpu === undefined) say('Server and client are not pinned to a CPU each: that takes two CPUs and taskset.')
 
@@ -31,24 +31,30 @@ async function main () {
   }
   const servers = new Servers({ cpu, isKept: size === 'tiny' })
   try {
-    for (const name of names) result.parts.push(await run(name, parts[name], size, servers))
+    for (const name of names) result.parts.push(await run(name, among(parts[name], only), size, servers))
   } finally {
     await servers.close()
   }
-  write(result, fileName(names, size))
+  write(result, only === undefined ? fileName(names, size) : 'quick')
 }
 
 function readArguments () {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
-    options: { quick: { type: 'boolean' }, tiny: { type: 'boolean' } }
+    options: { quick: { type: 'boolean' }, tiny: { type: 'boolean' }, only: { type: 'string' } }
   })
   const unknown = positionals.find(name => !Object.hasOwn(parts, name))
   if (unknown !== undefined) throw new Error(`There is no part '${unknown}'; there are ${Object.keys(parts).join(', ')}`)
   return {
     names: Object.keys(parts).filter(name => positionals.length === 0 || positionals.includes(name)),
-    size: values.tiny ? 'tiny' : values.quick ? 'quick' : 'full'
+    size: values.tiny ? 'tiny' : values.quick ? 'quick' : 'full',
+    only: values.only?.split(',')
   }
+}
+
+/** A part with some of its contestants. */
+function among (part, only) {
+  return only === undefined ? part : { ...part, contestants: part.contestants.filter(id => only.includes(id)) }
 }
 
 async function run (name, part, size, servers) {

@@ -1,5 +1,5 @@
 import { Stream } from 'node:stream'
-import type { Target } from './outlet'
+import type { Target } from './line'
 
 /** What a body hands on to its event stream. */
 export interface BodyEvents {

@@ -1,7 +1,7 @@
 import { Http2ServerResponse, constants, type Http2Session } from 'node:http2'
 import type { Socket } from 'node:net'
 import type { FastifyReply } from 'fastify'
-import type { Target } from './outlet'
+import type { Target } from './line'
 
 /** Whether the client has gone already, so that no event will tell it any more. */
 export function isGone ({ raw, request }: FastifyReply): boolean {

@@ -6,6 +6,7 @@ import type { ToText } from './to-text'
 /** The smallest thing a client ignores: a comment of one byte, without the blank line that some clients dispatch. */
 export const HEARTBEAT = ':\n'
 
+const DATA = 'data: '
 const LINE_BREAK = /\r\n|\r|\n/
 // What would end a field's line, or the ID, and so let a value write fields of its own.
 const BREAKS_FIELD = /[\r\n\0]/
@@ -20,7 +21,7 @@ const BREAKS_FIELD = /[\r\n\0]/
  * @throws FST_ERR_SSE_FIELD when one of its fields cannot go over the wire
  */
 export function encodeEvent (event: unknown, toText: ToText): string {
-  if (typeof event === 'string') return encodeLines('data: ', toText(event, 'message')) + '\n'
+  if (typeof event === 'string') return encodeData(DATA, toText(event, 'message'))
   if (!isFields(event)) throw notAnEvent(event)
 
   const { comment, retry, id, event: name, data } = event
@@ -32,13 +33,10 @@ export function encodeEvent (event: unknown, toText: ToText): string {
     return text
   }
   if (id !== undefined) text += `id: ${checkId(id)}\n`
-  if (name !== undefined) {
-    const checked = checkName(name)
-    text += `event: ${checked}\n` + encodeLines('data: ', toText(data, checked === '' ? 'message' : checked))
-  } else if (data !== undefined) {
-    text += encodeLines('data: ', toText(data, 'message'))
-  }
-  return text + '\n'
+  if (name === undefined) return data === undefined ? text + '\n' : text + encodeData(DATA, toText(data, 'message'))
+  const start = startOf(name)
+  const block = encodeData(start.text, toText(data, start.name === '' ? 'message' : start.name))
+  return text === '' ? block : text + block
 }
 
 /**
@@ -55,12 +53,16 @@ export function encodeRetry (retry: unknown): string {
 
 function encodeComment (comment: unknown): string {
   if (typeof comment !== 'string') throw new FST_ERR_SSE_FIELD('comment', 'a string', show(comment))
-  return encodeLines(': ', comment)
+  return ': ' + comment.split(LINE_BREAK).join('\n: ') + '\n'
 }
 
-function encodeLines (field: string, text: string): string {
-  if (!text.includes('\n') && !text.includes('\r')) return field + text + '\n'
-  return field + text.split(LINE_BREAK).join('\n' + field) + '\n'
+/** @param start of the block, up to where its data begins */
+function encodeData (start: string, data: string): string {
+  return start + (isOneLine(data) ? data : data.split(LINE_BREAK).join('\n' + DATA)) + '\n\n'
+}
+
+function isOneLine (text: string): boolean {
+  return !text.includes('\n') && !text.includes('\r')
 }
 
 function checkId (id: unknown): string | number {
@@ -69,12 +71,12 @@ function checkId (id: unknown): string | number {
   throw new FST_ERR_SSE_FIELD('id', 'a string without CR, LF and NUL, or a finite number', show(id))
 }
 
-// Most events have the name of the one before.
-let checkedName = ''
+// Most events have the name of the one before, and so the same start of their block.
+let lastStart = { name: '', text: `event: \n${DATA}` }
 
-function checkName (name: unknown): string {
-  if (name === checkedName) return checkedName
-  if (typeof name === 'string' && !BREAKS_FIELD.test(name)) return (checkedName = name)
+function startOf (name: unknown): { name: string, text: string } {
+  if (name === lastStart.name) return lastStart
+  if (typeof name === 'string' && !BREAKS_FIELD.test(name)) return (lastStart = { name, text: `event: ${name}\n${DATA}` })
   throw new FST_ERR_SSE_FIELD('event', 'a string without CR, LF and NUL', show(name))
 }
 

@@ -56,7 +56,7 @@ export class Intake {
     if (this.#state === 'unopened') discard(this.#source)
     this.#state = 'stopped'
     const settled = this.#feed?.stop() ?? this.#opening
-    if (settled !== undefined) this.#watch(settled)
+    if (settled !== undefined) watch(settled, this.#request, this.#signal.reason)
   }
 
   async #drainLater (source: PromiseLike<unknown>): Promise<void> {
@@ -72,14 +72,14 @@ export class Intake {
     this.#feed = feedOf(source, this.#sink, this.#maxBuffer)
     this.#feed.resume()
   }
+}
 
-  #watch (settled: Promise<unknown>): void {
-    const { method, routeOptions: { url }, log } = this.#request
-    const timer = setTimeout(() => {
-      log.warn({ route: `${method} ${url}`, reason: this.#signal.reason },
-        'the source of a closed event stream still runs: it should heed its signal')
-    }, UNSETTLED_MS)
-    timer.unref()
-    void settled.finally(() => { clearTimeout(timer) })
-  }
+/** Holds nothing of a stream but what the warning says: there may be many that wait for theirs. */
+function watch (settled: Promise<unknown>, { method, routeOptions: { url }, log }: FastifyRequest, reason: CloseReason | undefined): void {
+  const route = `${method} ${url}`
+  const timer = setTimeout(() => {
+    log.warn({ route, reason }, 'the source of a closed event stream still runs: it should heed its signal')
+  }, UNSETTLED_MS)
+  timer.unref()
+  void settled.finally(() => { clearTimeout(timer) })
 }

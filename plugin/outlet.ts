@@ -1,4 +1,5 @@
 import { HEARTBEAT } from './encode'
+import type { Line, Target } from './line'
 import { Ticker } from './ticker'
 
 // Fewer, larger writes cost less; from 4 to 64 KiB it makes no difference.
@@ -7,16 +8,6 @@ const JOINED_LENGTH = 16 * 1024
 const LONGEST_WRITE = 2 * JOINED_LENGTH
 
 const NOTHING = Buffer.alloc(0)
-
-/** What an outlet writes to: a response, or a transform on the way to it. */
-export interface Target {
-  write (chunk: string | Uint8Array, encoding: 'utf8', written: (error?: Error | null) => void): unknown
-  end (): unknown
-  /** Transforms that hold data back, as those of node:zlib do, let it go with this. */
-  flush? (flushed?: () => void): unknown
-  destroy? (error?: Error): unknown
-  listenerCount (event: string): number
-}
 
 /**
  * The way of a stream's text to its client.
@@ -29,6 +20,7 @@ export class Outlet {
   // What is to be told next: of space, or of the end.
   #next: () => void
   #target: Target | undefined
+  #line: Line | undefined
   #endTarget = true
   #text = ''
   #rest = NOTHING
@@ -45,10 +37,15 @@ export class Outlet {
     this.#next = onSpace
   }
 
-  /** Gives the outlet its target, before the first write. */
+  /** Gives the outlet what it is to end. */
   attach (target: Target, endTarget: boolean): void {
     this.#target = target
     this.#endTarget = endTarget
+  }
+
+  /** Opens the line to the client, before the first write. */
+  open (line: Line): void {
+    this.#line = line
   }
 
   /** Whether a source that can wait should. */
@@ -140,8 +137,7 @@ export class Outlet {
     this.#sent += this.#underWay
     this.#quietTicks = 0
     this.#busyTicks = 0
-    this.#target?.write(chunk, 'utf8', this.#written)
-    this.#target?.flush?.()
+    this.#line?.write(chunk, this.#underWay, this.#written)
   }
 
   #take (): string | Buffer {

@@ -3,7 +3,7 @@ import { EventSchemas } from './event-schemas'
 import { readLastEventId } from './last-event-id'
 import { resolvePluginOptions, type PluginOptions } from './options'
 import { wireRoute } from './routes'
-import { EventStreams } from './streams'
+import { EventStreams, SOURCE } from './streams'
 
 /** Wires the event streams into a Fastify instance. */
 export async function plugin (app: FastifyInstance, given: PluginOptions): Promise<void> {
@@ -15,6 +15,7 @@ export async function plugin (app: FastifyInstance, given: PluginOptions): Promi
       return readLastEventId(this.headers['last-event-id'], this.url, lastEventIdParameter)
     }
   })
+  app.decorateReply(SOURCE, undefined)
   app.decorateReply('sse', function (source, options) { return streams.answer(this, source, options) })
 
   app.addHook('onRoute', function (route) { wireRoute(this, route, stream, schemas, (reply, source, signal) => streams.answer(reply, source, undefined, signal)) })

@@ -7,9 +7,10 @@ import type { Sink } from './feed'
 import { show } from './inspect'
 import { Intake } from './intake'
 import type { Place } from './limits'
+import { lineTo, type Target } from './line'
 import type { Expiry, ResolvedOptions } from './options'
 import { lastWords } from './last-words'
-import { Outlet, type Target } from './outlet'
+import { Outlet } from './outlet'
 import { isBodyless, isEventSource, removeHeaders, setHeaders, writeHead } from './response'
 import type { StreamSignal } from './signal'
 import type { Source } from './source'
@@ -26,8 +27,8 @@ export interface Shared {
   /** Visits each stream with a response, at the interval of its write timeout. */
   readonly stalls: Ticker<EventStream>
   readonly open: Set<EventStream>
-  /** What replies have been given to answer with, until that fails in a way that lets them answer with something else. */
-  readonly sources: WeakMap<FastifyReply, unknown>
+  /** Lets a reply be answered with something else. */
+  forget (reply: FastifyReply): void
 }
 
 /**
@@ -130,7 +131,7 @@ export class EventStream implements Sink, BodyEvents {
       this.#close('error')
       removeHeaders(this.#reply)
       const err = error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error })
-      this.#shared.sources.delete(this.#reply)
+      this.#shared.forget(this.#reply)
       this.body.fail(err)
       if (this.#transform !== undefined) failTransform(this.#transform, err, this.#reply)
     }
@@ -182,6 +183,7 @@ export class EventStream implements Sink, BodyEvents {
     this.#restoreTimeouts = liftTimeouts(this.#reply)
     this.#shared.stalls.add(this, writeTimeout)
     if (heartbeat !== false) this.#shared.heartbeats.add(this.#outlet, heartbeat)
+    this.#outlet.open(lineTo(this.#transform ?? this.#reply.raw, this.#reply))
     this.#outlet.write(retry === undefined ? first : encodeRetry(draw(retry)) + first)
   }
 

@@ -14,12 +14,20 @@ import { EventStream, type Shared } from './stream'
 import { Ticker } from './ticker'
 import { draw, expiryOf } from './time'
 
+/** What a reply was given to answer with, until that fails in a way that lets it answer with something else. */
+export const SOURCE = Symbol('event stream source')
+
+declare module 'fastify' {
+  interface FastifyReply {
+    [SOURCE]: unknown
+  }
+}
+
 /** All event streams of a registration: opens them, counts them, and ends them when the server closes. */
 export class EventStreams implements Shared {
   readonly heartbeats = new Ticker<Outlet>(outlet => { outlet.heartbeatTick() })
   readonly stalls = new Ticker<EventStream>(stream => { stream.stallTick() })
   readonly open = new Set<EventStream>()
-  readonly sources = new WeakMap<FastifyReply, unknown>()
   readonly #registration: ResolvedOptions
   readonly #limits: Limits
   #closing = false
@@ -37,18 +45,22 @@ export class EventStreams implements Shared {
   answer (reply: FastifyReply, source: unknown, given?: SseOptions, signal = new StreamSignal()): FastifyReply {
     const { request } = reply
     takeSource(source)
-    if (reply.sent || reply.raw.headersSent || this.sources.has(reply)) {
-      if (this.sources.get(reply) !== source) discard(source)
+    if (reply.sent || reply.raw.headersSent || reply[SOURCE] !== undefined) {
+      if (reply[SOURCE] !== source) discard(source)
       throw new FST_ERR_SSE_ALREADY_SENT(request.method, request.url)
     }
-    this.sources.set(reply, source)
+    reply[SOURCE] = source
     try {
       return this.#admit(reply, source, given, signal)
     } catch (error) {
-      this.sources.delete(reply)
+      this.forget(reply)
       discard(source)
       throw error
     }
+  }
+
+  forget (reply: FastifyReply): void {
+    reply[SOURCE] = undefined
   }
 
   #admit (reply: FastifyReply, source: Source<unknown>, given: SseOptions | undefined, signal: StreamSignal): FastifyReply {
