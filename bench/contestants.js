@@ -16,6 +16,7 @@ const contestants = [
   { id: 'hono', name: 'hono on node-server', server: 'hono' },
   { id: 'websocket', name: '@fastify/websocket', server: 'websocket', protocol: 'websocket' },
   { id: 'readable', name: 'reply.send(Readable)', server: 'readable' },
+  { id: 'body', name: 'bare reply.send, res.write', server: 'body', limit: true },
   { id: 'hijack', name: 'bare hijack, res.write', server: 'hijack', limit: true },
   { id: 'hijack-once', name: 'bare hijack, one write', server: 'hijack-once', limit: true },
   { id: 'write', name: 'bare res.write', server: 'write', limit: true },

@@ -52,9 +52,11 @@ function readArguments () {
   }
 }
 
-/** A part with some of its contestants. */
+/** A part with some of its contestants, and those that it compares them to. */
 function among (part, only) {
-  return only === undefined ? part : { ...part, contestants: part.contestants.filter(id => only.includes(id)) }
+  if (only === undefined) return part
+  const taking = [...only, ...part.columns.map(({ over }) => over)]
+  return { ...part, contestants: part.contestants.filter(id => taking.includes(id)) }
 }
 
 async function run (name, part, size, servers) {

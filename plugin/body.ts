@@ -22,7 +22,7 @@ export class Body extends Stream {
     super()
     this.#stream = stream
     // Whoever drains the body listens for its errors; when nobody does any more, an error must not end the process.
-    this.on('error', () => {})
+    this.on('error', ignore)
   }
 
   override pipe<T extends NodeJS.WritableStream> (target: T, options?: { end?: boolean }): T {
@@ -63,3 +63,5 @@ export class Body extends Stream {
     process.nextTick(() => { this.emit('close') })
   }
 }
+
+function ignore (): void {}

@@ -53,7 +53,7 @@ export class EventStream implements Sink, BodyEvents {
   #endsHere = false
   #restoreTimeouts: (() => void) | undefined
   #shuttingDown = false
-  #settled = (): void => {}
+  #settled = nothing
   #events = 0
 
   constructor (reply: FastifyReply, source: Source<unknown>, options: ResolvedOptions, expiry: Expiry | undefined, shared: Shared, place: Place, signal: StreamSignal) {
@@ -253,3 +253,5 @@ export class EventStream implements Sink, BodyEvents {
     return this.#state !== 'closed'
   }
 }
+
+function nothing (): void {}

@@ -10,7 +10,7 @@ const AT_A_TIME = 10
 module.exports = {
   title: 'Connect: connect, head, first event, close',
   method: 'CPU time of the server for a stream with one event, in µs: one that its client leaves, and one that ends, which a single write without a source cannot.',
-  contestants: ['event-stream', 'event-stream-signal', 'fastify-sse', 'fastify-sse-v2', 'better-sse', 'hono', 'websocket', 'readable', 'hijack', 'hijack-once', 'write'],
+  contestants: ['event-stream', 'event-stream-signal', 'fastify-sse', 'fastify-sse-v2', 'better-sse', 'hono', 'websocket', 'readable', 'body', 'hijack', 'hijack-once', 'write'],
   cannot: { floor: 'it sends nothing' },
   columns: [
     { key: 'left', title: 'the client leaves', unit: 'µs', digits: 0 },

@@ -11,7 +11,7 @@ const HAS_HEARTBEAT = ['event-stream', 'event-stream-signal', 'fastify-sse', 'be
 module.exports = {
   title: 'Memory: idle streams',
   method: 'Heap in use after a garbage collection, in KiB for a stream, the generator and the request included.',
-  contestants: ['event-stream', 'event-stream-signal', 'fastify-sse', 'fastify-sse-v2', 'better-sse', 'hono', 'websocket', 'readable', 'hijack', 'write'],
+  contestants: ['event-stream', 'event-stream-signal', 'fastify-sse', 'fastify-sse-v2', 'better-sse', 'hono', 'websocket', 'readable', 'body', 'hijack', 'write'],
   cannot: { floor: 'it sends nothing' },
   columns: [
     { key: 'heap', title: 'heap', unit: 'KiB' },
