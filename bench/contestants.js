@@ -20,6 +20,7 @@ const contestants = [
   { id: 'hijack', name: 'bare hijack, res.write', server: 'hijack', limit: true },
   { id: 'hijack-once', name: 'bare hijack, one write', server: 'hijack-once', limit: true },
   { id: 'write', name: 'bare res.write', server: 'write', limit: true },
+  { id: 'socket', name: 'bare socket.write', server: 'socket', limit: true },
   { id: 'floor', name: 'bare loop, for await', server: 'floor', limit: true, silent: true },
   { id: 'floor-sync', name: 'bare loop, for', server: 'floor', source: 'sync', limit: true, silent: true }
 ]

@@ -15,6 +15,13 @@ function tick (n) {
   return { event: 'tick', data: stamp(n) }
 }
 
+const FILLING = '.'.repeat(200 - 'event: tick\ndata: \n\n'.length - stamp(0).length)
+
+/** An event of 200 bytes, as it goes over the wire without an ID. */
+function medium (n) {
+  return { event: 'tick', data: stamp(n) + FILLING }
+}
+
 const PADDING = '.'.repeat(4096 - stamp(0).length)
 
 /** An event with 4 KiB of data: of its own, not a string that refers to the padding of all. */
@@ -22,4 +29,4 @@ function large (n) {
   return { event: 'tick', data: Buffer.from(stamp(n) + PADDING).toString('latin1') }
 }
 
-module.exports = { stamp, tick, large }
+module.exports = { stamp, tick, medium, large }

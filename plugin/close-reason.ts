@@ -10,9 +10,10 @@ import { FST_ERR_SSE_CLOSED } from './errors'
  * - `shutdown`: the server closes
  * - `expired`: `maxAge` is over
  * - `slow`: more than `maxBuffer` waited for the client
+ * - `disconnected`: a channel's `disconnect` chose it
  * - `limit`: `maxStreams` or `maxStreamsPerKey` was reached, so the stream was never opened
  */
-export type CloseReason = 'finished' | 'client' | 'stalled' | 'error' | 'shutdown' | 'expired' | 'slow' | 'limit'
+export type CloseReason = 'finished' | 'client' | 'stalled' | 'error' | 'shutdown' | 'expired' | 'slow' | 'disconnected' | 'limit'
 
 /** What a stream's `signal` aborts with: an `AbortError` that tells why the stream was closed. */
 export class StreamClosedError extends FST_ERR_SSE_CLOSED {

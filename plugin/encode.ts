@@ -9,7 +9,7 @@ export const HEARTBEAT = ':\n'
 const DATA = 'data: '
 const LINE_BREAK = /\r\n|\r|\n/
 // What would end a field's line, or the ID, and so let a value write fields of its own.
-const BREAKS_FIELD = /[\r\n\0]/
+export const BREAKS_FIELD = /[\r\n\0]/
 
 /**
  * Encodes one event as a block of the event stream (WHATWG HTML 9.2.5 and 9.2.6).

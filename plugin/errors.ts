@@ -35,3 +35,19 @@ export const FST_ERR_SSE_CLOSED = createError<[reason: string]>(
 /** A route is declared as an event stream in a way that cannot work. Thrown where the route is declared, or at start. */
 export const FST_ERR_SSE_ROUTE = createError<[route: string, problem: string]>(
   'FST_ERR_SSE_ROUTE', 'The event stream route %s: %s', 500, TypeError)
+
+/** A channel is declared, named, published to or subscribed to in a way that cannot work. */
+export const FST_ERR_SSE_CHANNEL = createError<[channel: string, problem: string]>(
+  'FST_ERR_SSE_CHANNEL', 'The channel %s: %s', 500, TypeError)
+
+/** The channel has ended, by its `close()`: nothing can be published to it any more. */
+export const FST_ERR_SSE_CHANNEL_CLOSED = createError<[channel: string]>(
+  'FST_ERR_SSE_CHANNEL_CLOSED', 'The channel %s was closed: nothing can be published to it any more', 500)
+
+/** A backplane cannot do what it was asked for, now or at all. Whether a publish was done before it failed is not known. */
+export const FST_ERR_SSE_BACKPLANE = createError<[problem: string]>(
+  'FST_ERR_SSE_BACKPLANE', 'The backplane: %s', 503)
+
+/** `authorize` of a channel did not let the request read it. */
+export const FST_ERR_SSE_FORBIDDEN = createError(
+  'FST_ERR_SSE_FORBIDDEN', 'This event stream may not be read', 403)

@@ -36,12 +36,25 @@ fp(plugin, { fastify: '5.x', name: 'fastify-event-stream' })
 exports.ssePlugin = ssePlugin
 
 namespace ssePlugin {
+  export type Backplane = types.Backplane
+  export type BackplaneState = types.BackplaneState
+  export type Channel<Events extends object = types.AnyEvents> = types.Channel<Events>
+  export type ChannelEvent<Event extends string | undefined = string | undefined, Data = unknown> = types.ChannelEvent<Event, Data>
+  export type ChannelOptions = types.ChannelOptions
+  export type ChannelStats = types.ChannelStats
+  export type ClosedMessage = types.ClosedMessage
   export type CloseReason = types.CloseReason
+  export type EventChannels<TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault> = types.EventChannels<TypeProvider>
   export type EventFields<Data = unknown> = types.EventFields<Data>
   export type EventIterable<Event = SseEvent> = types.EventIterable<Event>
   export type Expiry = types.Expiry
+  export type Gap = types.Gap
+  export type GapReason = types.GapReason
+  export type HistoryOptions = types.HistoryOptions
   export type PluginOptions = types.PluginOptions
   export type Range = types.Range
+  export type PublishOptions = types.PublishOptions
+  export type PublishedEvent<Events extends object> = types.PublishedEvent<Events>
   export type Serializer = types.Serializer
   export type Source<Event = SseEvent> = types.Source<Event>
   export type SseEvent<Events extends object = types.AnyEvents> = types.SseEvent<Events>
@@ -61,8 +74,13 @@ namespace ssePlugin {
     SchemaCompiler extends FastifySchema = FastifySchema,
     TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault
   > = types.SseRouteShorthandOptions<RouteGeneric, SchemaCompiler, TypeProvider>
+  export type SlowPolicy = types.SlowPolicy
+  export type StatsSnapshot = types.StatsSnapshot
   export type StreamClosedError = types.StreamClosedError
   export type StreamContext = types.StreamContext
+  export type SubscribeOptions<Event extends types.ChannelEvent = types.ChannelEvent> = types.SubscribeOptions<Event>
+  export type Subscription<Event extends types.ChannelEvent = types.ChannelEvent> = types.Subscription<Event>
+  export type TypedChannelOptions<Schemas extends object = Record<string, unknown>> = types.TypedChannelOptions<Schemas>
 }
 
 export = ssePlugin

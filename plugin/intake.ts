@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { CloseReason } from './close-reason'
 import { StreamContext } from './context'
-import type { Feed, Sink } from './feed'
+import { hasFeed, type Feed, type FeedContext, type Sink } from './feed'
 import { isThenable } from './pull'
 import type { StreamSignal } from './signal'
 import { discard, feedOf, type Source } from './source'
@@ -11,28 +11,27 @@ const UNSETTLED_MS = 5_000
 /** The source's side of a stream: opens the source, drains it into a sink, and tells it to stop. */
 export class Intake {
   readonly #source: Source<unknown>
-  readonly #request: FastifyRequest
   readonly #sink: Sink
-  readonly #maxBuffer: number
+  readonly #context: FeedContext
   readonly #signal: StreamSignal
   #state: 'unopened' | 'opened' | 'stopped' = 'unopened'
   #feed: Feed | undefined
   #opening: Promise<void> | undefined
 
-  constructor (source: Source<unknown>, request: FastifyRequest, sink: Sink, maxBuffer: number, signal: StreamSignal) {
+  constructor (source: Source<unknown>, sink: Sink, context: FeedContext, signal: StreamSignal) {
     this.#source = source
-    this.#request = request
     this.#sink = sink
-    this.#maxBuffer = maxBuffer
+    this.#context = context
     this.#signal = signal
   }
 
   open (): void {
     if (this.#state !== 'unopened') return
     this.#state = 'opened'
+    if (!hasFeed(this.#source)) this.#sink.prime()
     try {
       const source = typeof this.#source === 'function'
-        ? this.#source(new StreamContext(this.#request, this.#signal))
+        ? this.#source(new StreamContext(this.#context.request, this.#signal))
         : this.#source
       if (isThenable(source)) this.#opening = this.#drainLater(source)
       else this.#drain(source)
@@ -51,12 +50,18 @@ export class Intake {
     this.#signal.abort(reason)
   }
 
+  /** The server closes. */
+  leave (): void {
+    this.#signal.abort('shutdown')
+    this.#feed?.leave?.()
+  }
+
   /** Ends the draining, at once; a source that then does not come to its end is reported. */
   stop (): void {
     if (this.#state === 'unopened') discard(this.#source)
     this.#state = 'stopped'
     const settled = this.#feed?.stop() ?? this.#opening
-    if (settled !== undefined) watch(settled, this.#request, this.#signal.reason)
+    if (settled !== undefined) watch(settled, this.#context.request, this.#signal.reason)
   }
 
   async #drainLater (source: PromiseLike<unknown>): Promise<void> {
@@ -69,7 +74,7 @@ export class Intake {
 
   #drain (source: unknown): void {
     if (this.#state === 'stopped') return discard(source)
-    this.#feed = feedOf(source, this.#sink, this.#maxBuffer)
+    this.#feed = feedOf(source, this.#sink, this.#context)
     this.#feed.resume()
   }
 }

@@ -22,6 +22,11 @@ export function readLastEventId (header: string | string[] | undefined, url: str
   return Buffer.byteLength(id) > MAX_BYTES || /[\r\n\0]/.test(id) ? '' : id
 }
 
+/** Whether a client sent what cannot be an ID: it has seen events, but nobody can tell which. */
+export function hasUnreadableId (header: string | string[] | undefined, id: string): boolean {
+  return id === '' && header !== undefined && header !== ''
+}
+
 function decode (header: string): string {
   const bytes = Buffer.from(header, 'latin1')
   return isUtf8(bytes) ? bytes.toString() : header

@@ -1,8 +1,12 @@
 import { OutgoingMessage, ServerResponse } from 'node:http'
 import { Socket } from 'node:net'
 import type { FastifyReply } from 'fastify'
+import type { Block } from './channel/block'
 
 const CRLF = Buffer.from('\r\n')
+const NOTHING = Buffer.alloc(0)
+// As Node made them: whoever puts others in their place means to see, or to delay, what is written.
+const { write: WRITE, flushHeaders: FLUSH_HEADERS } = OutgoingMessage.prototype
 
 /** What a body is piped to: a response, or a transform on the way to it. */
 export interface Target {
@@ -17,10 +21,15 @@ export interface Target {
 /** Called when the system has taken what was written, or will not. */
 export type Written = (error?: Error | null) => void
 
-/** How the pieces of an event stream are written to its client. */
+/** How the pieces of an event stream are written to its client: each says whether the system has taken it already. */
 export interface Line {
-  /** @param length of the chunk, in bytes */
-  write (chunk: string | Buffer, length: number, written: Written): void
+  /**
+   * @param length of the chunk, in bytes
+   * @param written called when the system has taken it later
+   */
+  write (chunk: string | Buffer, length: number, written: Written): boolean
+  /** Writes what other clients are written too. */
+  block (block: Block, written: Written): boolean
 }
 
 /**
@@ -29,7 +38,7 @@ export interface Line {
  */
 export function lineTo (target: Target, { raw }: FastifyReply): Line {
   const isPlain = target !== raw || !(raw instanceof ServerResponse) || !(raw.socket instanceof Socket) ||
-    !raw.chunkedEncoding || raw.write !== OutgoingMessage.prototype.write
+    !raw.chunkedEncoding
   return isPlain ? new TargetLine(target) : new SocketLine(raw, raw.socket)
 }
 
@@ -41,9 +50,14 @@ class TargetLine implements Line {
     this.#target = target
   }
 
-  write (chunk: string | Buffer, _length: number, written: Written): void {
+  write (chunk: string | Buffer, _length: number, written: Written): boolean {
     this.#target.write(chunk, 'utf8', written)
     this.#target.flush?.()
+    return false
+  }
+
+  block ({ payload }: Block, written: Written): boolean {
+    return this.write(payload, payload.length, written)
   }
 }
 
@@ -61,24 +75,42 @@ class SocketLine implements Line {
     this.#socket = socket
   }
 
-  write (chunk: string | Buffer, length: number, written: Written): void {
-    const socket = this.#socket
-    // One that the client has ended takes no more, and is about to close.
-    if (!socket.writable) return
-    if (this.#isHeadSent) return this.#frame(chunk, length, written)
-    this.#isHeadSent = true
-    socket.cork()
-    this.#response.flushHeaders()
-    this.#frame(chunk, length, written)
-    socket.uncork()
+  write (chunk: string | Buffer, length: number, written: Written): boolean {
+    if (!this.#isClear) return this.#writeAsAnyone(chunk, written)
+    const size = `${length.toString(16)}\r\n`
+    if (typeof chunk === 'string') return this.#send(`${size}${chunk}\r\n`, length === chunk.length ? 'latin1' : 'utf8', written)
+    return this.#send(Buffer.concat([Buffer.from(size), chunk, CRLF]), 'latin1', written)
   }
 
-  #frame (chunk: string | Buffer, length: number, written: Written): void {
-    const size = `${length.toString(16)}\r\n`
-    if (typeof chunk === 'string') {
-      this.#socket.write(`${size}${chunk}\r\n`, length === chunk.length ? 'latin1' : 'utf8', written)
+  block ({ framed, payload }: Block, written: Written): boolean {
+    return this.#isClear ? this.#send(framed, 'latin1', written) : this.#writeAsAnyone(payload, written)
+  }
+
+  /** Whether nobody else has written to the response what is still to come, has ended it, or sees what is written. */
+  get #isClear (): boolean {
+    const { writableEnded, writableLength, write } = this.#response
+    return !writableEnded && this.#socket.writable && writableLength === this.#socket.writableLength && write === WRITE
+  }
+
+  #writeAsAnyone (chunk: string | Buffer, written: Written): boolean {
+    this.#response.write(chunk, 'utf8', written)
+    return false
+  }
+
+  #send (framed: string | Buffer, encoding: 'latin1' | 'utf8', written: Written): boolean {
+    const socket = this.#socket
+    if (this.#isHeadSent) {
+      socket.write(framed, encoding)
     } else {
-      this.#socket.write(Buffer.concat([Buffer.from(size), chunk, CRLF]), written)
+      this.#isHeadSent = true
+      socket.cork()
+      FLUSH_HEADERS.call(this.#response)
+      socket.write(framed, encoding)
+      socket.uncork()
     }
+    // Most writes are done by now, and a callback for each would cost more than they do.
+    if (socket.writableLength === 0) return true
+    socket.write(NOTHING, written)
+    return false
   }
 }

@@ -1,14 +1,14 @@
 import { FST_ERR_SSE_OPTION } from './errors'
 import { show } from './inspect'
-import type { Expiry, SseOptions } from './options'
+import type { ChannelSettings, Expiry, SseOptions } from './options'
 
 /** The longest time, in milliseconds, that a timer of Node can wait. */
 export const MAX_DELAY = 2 ** 31 - 1
 
 const isDelay = (value: unknown): boolean => Number.isInteger(value) && Number(value) >= 0 && Number(value) <= MAX_DELAY
-const isPositive = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) > 0
+export const isPositive = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) > 0
 const isFunction = (value: unknown): boolean => typeof value === 'function'
-const isObject = (value: unknown): value is Record<string, unknown> => Object.prototype.toString.call(value) === '[object Object]'
+export const isObject = (value: unknown): value is Record<string, unknown> => Object.prototype.toString.call(value) === '[object Object]'
 
 function isRetry (value: unknown): boolean {
   if (!isObject(value)) return isDelay(value)
@@ -20,7 +20,7 @@ function isShutdown (value: unknown): boolean {
     (value['grace'] === undefined || isDelay(value['grace'])) && (value['retry'] === undefined || isRetry(value['retry']))
 }
 
-function hasOnly (value: object, keys: string[]): boolean {
+export function hasOnly (value: object, keys: readonly string[]): boolean {
   return Object.keys(value).every(key => keys.includes(key))
 }
 
@@ -30,12 +30,12 @@ export function isExpiry (value: unknown): value is Expiry {
 }
 
 type Checks<Option extends string> = Readonly<Record<Option, Check>>
-type Check = [allowed: string, isAllowed: (value: unknown) => boolean]
+export type Check = readonly [allowed: string, isAllowed: (value: unknown) => boolean]
 
 const DELAY = `an integer of milliseconds from 0 to ${MAX_DELAY}`
-const TIMEOUT: Check = [`an integer of milliseconds from 1 to ${MAX_DELAY}`, value => isDelay(value) && value !== 0]
-const COUNT: Check = ['a positive integer', isPositive]
-const FUNCTION: Check = ['a function', isFunction]
+export const TIMEOUT: Check = [`an integer of milliseconds from 1 to ${MAX_DELAY}`, value => isDelay(value) && value !== 0]
+export const COUNT: Check = ['a positive integer', isPositive]
+export const FUNCTION: Check = ['a function', isFunction]
 
 /** What is allowed of each option of a stream. */
 export const STREAM_CHECKS: Checks<keyof SseOptions> = {
@@ -43,6 +43,7 @@ export const STREAM_CHECKS: Checks<keyof SseOptions> = {
   retry: [`${DELAY}, or { min, max } of such with min <= max`, isRetry],
   prime: [DELAY, isDelay],
   maxBuffer: ['a positive integer of bytes', isPositive],
+  slow: ["'disconnect', 'drop-oldest' or 'latest'", value => value === 'disconnect' || value === 'drop-oldest' || value === 'latest'],
   writeTimeout: TIMEOUT,
   maxAge: ['a positive integer of milliseconds, a valid Date, or a function of the request that returns one of them or undefined', value => isFunction(value) || isExpiry(value)],
   maxStreams: COUNT,
@@ -53,9 +54,17 @@ export const STREAM_CHECKS: Checks<keyof SseOptions> = {
   serializer: FUNCTION
 }
 
+const BACKPLANE_METHODS = ['onStateChange', 'publish', 'read', 'position', 'subscribe', 'close']
+
+function isBackplane (value: unknown): boolean {
+  return typeof value === 'object' && value !== null && BACKPLANE_METHODS.every(name => isFunction(Reflect.get(value, name)))
+}
+
 /** What is allowed of each option of the registration. */
-export const PLUGIN_CHECKS: Checks<keyof SseOptions | 'lastEventIdParameter'> = {
+export const PLUGIN_CHECKS: Checks<keyof SseOptions | keyof ChannelSettings | 'lastEventIdParameter'> = {
   ...STREAM_CHECKS,
+  backplane: ['a backplane, such as redisBackplane() gives', isBackplane],
+  maxChannels: COUNT,
   lastEventIdParameter: ['a non-empty string or false', value => value === false || (typeof value === 'string' && value !== '')]
 }
 

@@ -1,4 +1,6 @@
 import type { FastifyRequest, RegisterOptions } from 'fastify'
+import { memoryBackplane } from './backplane/memory'
+import type { Backplane } from './backplane/types'
 import { FST_ERR_SSE_OPTION } from './errors'
 import type { Serializer, SseEvent } from './event'
 import { checkOptions, PLUGIN_CHECKS, STREAM_CHECKS } from './option-checks'
@@ -12,6 +14,9 @@ export interface Range {
 
 /** When a stream is to end: milliseconds from its opening, or the moment itself. */
 export type Expiry = number | Date
+
+/** What a channel does with a client for whom too much waits. */
+export type SlowPolicy = 'disconnect' | 'drop-oldest' | 'latest'
 
 /** Options of an event stream. The registration sets the defaults, a call of `reply.sse` overrides them. */
 export interface SseOptions {
@@ -30,6 +35,12 @@ export interface SseOptions {
   prime?: number | undefined
   /** Bytes that may be queued for one client, the socket's own buffer included. Default: 1 MiB. */
   maxBuffer?: number | undefined
+  /**
+   * What a channel does with a client for whom more than `maxBuffer` waits: `'disconnect'` ends its connection, and it
+   * comes back for the rest; `'drop-oldest'` lets go of the oldest events, `'latest'` of all but the newest of each name,
+   * and both tell it by a gap. Default: `'disconnect'`.
+   */
+  slow?: SlowPolicy | undefined
   /**
    * A client for which the system takes no byte more for this many milliseconds, while bytes wait, is cut. The system's
    * own buffer has to empty by some part before it takes more. Default: 30,000.
@@ -62,8 +73,16 @@ export interface SseOptions {
   serializer?: Serializer | undefined
 }
 
+/** Options of all channels. */
+export interface ChannelSettings {
+  /** What carries the channels' events and keeps their history. Default: one within this process. */
+  backplane?: Backplane | undefined
+  /** Channels that may be read at a time, and be kept by the default backplane. Default: 10,000. */
+  maxChannels?: number | undefined
+}
+
 /** Options of the plugin's registration. */
-export interface PluginOptions extends SseOptions, RegisterOptions {
+export interface PluginOptions extends SseOptions, ChannelSettings, RegisterOptions {
   /** The query parameter for clients that cannot set `Last-Event-ID`, or `false` for none. Default: `'lastEventId'`. */
   lastEventIdParameter?: string | false | undefined
 }
@@ -74,6 +93,7 @@ export interface ResolvedOptions {
   retry: number | Range | undefined
   prime: number
   maxBuffer: number
+  slow: SlowPolicy
   writeTimeout: number
   maxAge: SseOptions['maxAge']
   maxStreams: number
@@ -88,6 +108,8 @@ export interface ResolvedOptions {
 
 export interface ResolvedPluginOptions {
   lastEventIdParameter: string | false
+  maxChannels: number
+  backplane: Backplane
   stream: ResolvedOptions
 }
 
@@ -96,6 +118,7 @@ export const DEFAULTS: ResolvedOptions = {
   retry: undefined,
   prime: 100,
   maxBuffer: 1024 * 1024,
+  slow: 'disconnect',
   writeTimeout: 30_000,
   maxAge: undefined,
   maxStreams: Infinity,
@@ -119,6 +142,7 @@ export function resolveOptions (given: SseOptions, over: ResolvedOptions): Resol
     retry: given.retry ?? over.retry,
     prime: given.prime ?? over.prime,
     maxBuffer: given.maxBuffer ?? over.maxBuffer,
+    slow: given.slow ?? over.slow,
     writeTimeout: given.writeTimeout ?? over.writeTimeout,
     maxAge: given.maxAge ?? over.maxAge,
     maxStreams: given.maxStreams ?? over.maxStreams,
@@ -147,6 +171,6 @@ export function resolvePluginOptions (given: PluginOptions): ResolvedPluginOptio
   // The three that Fastify itself takes from the same object are not ours to judge.
   const { prefix, logLevel, logSerializers, ...ours } = given
   checkOptions(ours, PLUGIN_CHECKS)
-  const { lastEventIdParameter = 'lastEventId', ...stream } = ours
-  return { lastEventIdParameter, stream: resolveOptions(stream, DEFAULTS) }
+  const { lastEventIdParameter = 'lastEventId', maxChannels = 10_000, backplane = memoryBackplane({ maxChannels }), ...stream } = ours
+  return { lastEventIdParameter, maxChannels, backplane, stream: resolveOptions(stream, DEFAULTS) }
 }

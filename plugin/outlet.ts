@@ -1,3 +1,4 @@
+import type { Block } from './channel/block'
 import { HEARTBEAT } from './encode'
 import type { Line, Target } from './line'
 import { Ticker } from './ticker'
@@ -75,6 +76,22 @@ export class Outlet {
     }
   }
 
+  /** Whether what is passed now goes to the client at once. */
+  get isFree (): boolean {
+    return !this.#isBusy && this.#state === 'open'
+  }
+
+  /** Hands over what is encoded already, while the outlet is free. */
+  pass (block: Block): void {
+    if (this.#text === '') {
+      this.#send(block.payload.length)
+      if (this.#line?.block(block, this.#written) === true) this.#underWay = 0
+    } else {
+      this.#text += block.payload.toString()
+      this.#flush()
+    }
+  }
+
   /** For a ticker at the interval of the heartbeat: lets no client be without a byte for so long. */
   heartbeatTick (): void {
     if (++this.#quietTicks < Ticker.TICKS || this.#isBusy) return
@@ -89,7 +106,6 @@ export class Outlet {
   /** Calls back when all that was written is with the system; from then on nobody is told of space. */
   drain (done: () => void): void {
     this.#next = () => { if (!this.#isBusy) this.#passed(done) }
-    if (this.#isBusy) return
     this.#flush()
     this.#next()
   }
@@ -105,7 +121,7 @@ export class Outlet {
     this.#state = 'ending'
     this.#busyTicks = 0
     this.#next = ended
-    if (!this.#isBusy) this.#flush()
+    this.#flush()
     this.#endIfEmpty()
   }
 
@@ -131,13 +147,19 @@ export class Outlet {
   }
 
   #flush (): void {
-    const chunk = this.#take()
-    if (chunk === '') return
-    this.#underWay = Buffer.byteLength(chunk)
-    this.#sent += this.#underWay
+    while (!this.#isBusy) {
+      const chunk = this.#take()
+      if (chunk === '') return
+      this.#send(Buffer.byteLength(chunk))
+      if (this.#line?.write(chunk, this.#underWay, this.#written) === true) this.#underWay = 0
+    }
+  }
+
+  #send (length: number): void {
+    this.#underWay = length
+    this.#sent += length
     this.#quietTicks = 0
     this.#busyTicks = 0
-    this.#line?.write(chunk, this.#underWay, this.#written)
   }
 
   #take (): string | Buffer {
@@ -162,6 +184,6 @@ export class Outlet {
 
   static #flushScheduled (outlet: Outlet): void {
     outlet.#scheduled = false
-    if (!outlet.#isBusy) outlet.#flush()
+    outlet.#flush()
   }
 }

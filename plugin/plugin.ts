@@ -1,4 +1,7 @@
 import type { FastifyInstance } from 'fastify'
+import { ChannelSchemas } from './channel/channel-schemas'
+import { EventChannels } from './channel/channels'
+import { Flows } from './channel/flows'
 import { EventSchemas } from './event-schemas'
 import { readLastEventId } from './last-event-id'
 import { resolvePluginOptions, type PluginOptions } from './options'
@@ -7,18 +10,35 @@ import { EventStreams, SOURCE } from './streams'
 
 /** Wires the event streams into a Fastify instance. */
 export async function plugin (app: FastifyInstance, given: PluginOptions): Promise<void> {
-  const { lastEventIdParameter, stream } = resolvePluginOptions(given)
-  const streams = new EventStreams(stream)
+  const { lastEventIdParameter, backplane, maxChannels, stream } = resolvePluginOptions(given)
+  const flows = new Flows(backplane, maxChannels)
+  const streams = new EventStreams(stream, flows.stats)
+  const channelSchemas = new ChannelSchemas(app)
+  const channels = new EventChannels({
+    flows,
+    backplane,
+    options: stream,
+    compile: (channel, schemas) => channelSchemas.add(channel, schemas),
+    totals: () => streams.totals
+  })
   const schemas = new EventSchemas()
   app.decorateRequest('lastEventId', {
     getter () {
       return readLastEventId(this.headers['last-event-id'], this.url, lastEventIdParameter)
     }
   })
+  app.decorate('sse', channels)
   app.decorateReply(SOURCE, undefined)
   app.decorateReply('sse', function (source, options) { return streams.answer(this, source, options) })
 
   app.addHook('onRoute', function (route) { wireRoute(this, route, stream, schemas, (reply, source, signal) => streams.answer(reply, source, undefined, signal)) })
-  app.addHook('onReady', async () => { schemas.compile() })
+  backplane.onStateChange(state => { flows.stats.backplane(state) })
+  app.addHook('onReady', async () => {
+    await backplane.start?.()
+    schemas.compile()
+    channelSchemas.compile()
+    channels.ready()
+  })
   app.addHook('preClose', () => streams.shutdown())
+  app.addHook('onClose', () => backplane.close())
 }

@@ -3,6 +3,7 @@ import type {
   FastifyTypeProvider, FastifyTypeProviderDefault, RawReplyDefaultExpression, RawRequestDefaultExpression,
   RawServerBase, RawServerDefault, RouteGenericInterface, RouteOptions, RouteShorthandOptions
 } from 'fastify'
+import type { EventChannels } from './channel/channels'
 import type { StreamContext } from './context'
 import type { AnyEvents, KnownFields, SseEvent } from './event'
 import type { SseOptions } from './options'
@@ -179,6 +180,9 @@ declare module 'fastify' {
     Logger extends FastifyBaseLogger = FastifyBaseLogger,
     TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault
   > {
+    /** Channels: what is published to one reaches every stream that reads it. */
+    sse: EventChannels<TypeProvider>
+
     /** Declares a route whose handler is the source of an event stream. */
     route<
       RouteGeneric extends RouteGenericInterface = RouteGenericInterface,

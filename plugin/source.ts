@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream'
 import type { ReadableStream } from 'node:stream/web'
 import { FST_ERR_SSE_SOURCE } from './errors'
 import type { SseEvent } from './event'
-import type { Feed, Sink } from './feed'
+import { FEED, hasFeed, type Feed, type FeedContext, type Sink } from './feed'
 import { show } from './inspect'
 import { isThenable, Pull, type AnyIterator } from './pull'
 import { Push } from './push'
@@ -55,8 +55,9 @@ export function takeSource (source: unknown): asserts source is Source<unknown> 
  *
  * @throws FST_ERR_SSE_SOURCE when it is not an iterable
  */
-export function feedOf (source: unknown, sink: Sink, maxBuffer: number): Feed {
-  if (isReadable(source)) return new Push(source, sink, maxBuffer)
+export function feedOf (source: unknown, sink: Sink, context: FeedContext): Feed {
+  if (hasFeed(source)) return source[FEED](sink, context)
+  if (isReadable(source)) return new Push(source, sink, context.options.maxBuffer)
   if (isReadableStream(source)) return new Pull(readerOf(source), sink)
   if (isIterable(source)) return new Pull(iteratorOf(source), sink)
   throw new FST_ERR_SSE_SOURCE(show(source))

@@ -1,6 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { Body, type BodyEvents } from './body'
 import { isAbort, type CloseReason } from './close-reason'
+import type { Block } from './channel/block'
 import { cut, failTransform, isGone, liftTimeouts, onClosed } from './connection'
 import { encodeEvent, encodeRetry, HEARTBEAT } from './encode'
 import type { Sink } from './feed'
@@ -12,24 +13,13 @@ import type { Expiry, ResolvedOptions } from './options'
 import { lastWords } from './last-words'
 import { Outlet } from './outlet'
 import { isBodyless, isEventSource, removeHeaders, setHeaders, writeHead } from './response'
+import type { Shared } from './shared'
 import type { StreamSignal } from './signal'
 import type { Source } from './source'
-import type { Ticker } from './ticker'
 import { Alarm, draw, momentOf } from './time'
 
 // How many milliseconds a client may take to receive the end of a stream while the server closes.
 const FAREWELL_MS = 1_000
-
-/** What a stream shares with the others of its plugin. */
-export interface Shared {
-  /** Visits each open stream's outlet, at the interval of its heartbeat. */
-  readonly heartbeats: Ticker<Outlet>
-  /** Visits each stream with a response, at the interval of its write timeout. */
-  readonly stalls: Ticker<EventStream>
-  readonly open: Set<EventStream>
-  /** Lets a reply be answered with something else. */
-  forget (reply: FastifyReply): void
-}
 
 /**
  * One event stream, from `reply.sse` until its response is closed.
@@ -62,7 +52,7 @@ export class EventStream implements Sink, BodyEvents {
     this.#expiry = expiry
     this.#shared = shared
     this.#place = place
-    this.#intake = new Intake(source, reply.request, this, options.maxBuffer, signal)
+    this.#intake = new Intake(source, this, { request: reply.request, options }, signal)
     setHeaders(reply)
     shared.open.add(this)
     onClosed(reply, () => { this.#responseClosed() })
@@ -76,11 +66,18 @@ export class EventStream implements Sink, BodyEvents {
     this.#endsHere = endTarget && target === this.#reply.raw
     if (isBodyless(this.#reply)) return this.#finish('finished')
     if (this.#shuttingDown) return this.#sayFarewell()
-
-    const { prime } = this.#options
-    if (prime === 0) this.#open(HEARTBEAT)
-    else this.#alarm.setIn(prime, () => { this.#open(HEARTBEAT) })
     this.#intake.open()
+  }
+
+  prime (): void {
+    if (this.#state !== 'priming' || this.#shuttingDown) return
+    const { prime } = this.#options
+    if (prime === 0) this.open()
+    else this.#alarm.setIn(prime, () => { this.open() })
+  }
+
+  open (): void {
+    if (this.#state === 'priming') this.#open(HEARTBEAT)
   }
 
   discard (): void {
@@ -103,6 +100,17 @@ export class EventStream implements Sink, BodyEvents {
       this.fail(error)
       return false
     }
+  }
+
+  get isFree (): boolean {
+    return this.#state !== 'closed' && this.#outlet.isFree
+  }
+
+  block (block: Block): void {
+    if (!this.#isOurs()) return
+    if (this.#state === 'priming') this.#open('')
+    this.#events += block.events
+    this.#outlet.pass(block)
   }
 
   end (): void {
@@ -141,8 +149,21 @@ export class EventStream implements Sink, BodyEvents {
     if (this.#state !== 'closed') this.#tearDown('slow')
   }
 
+  disconnect (): void {
+    if (this.#isOurs()) this.#finish('disconnected')
+  }
+
   get queued (): number {
     return this.#outlet.queued
+  }
+
+  get isOpen (): boolean {
+    return this.#state === 'open'
+  }
+
+  /** What the client was sent, or is about to be. */
+  get sent (): { events: number, bytes: number } {
+    return { events: this.#events, bytes: this.#outlet.bytes }
   }
 
   /**
@@ -155,7 +176,7 @@ export class EventStream implements Sink, BodyEvents {
     if (this.#state === 'waiting') return
     const settled = new Promise<void>(resolve => { this.#settled = resolve })
     this.#alarm.setIn(this.#options.shutdown.grace, () => { this.#settled() })
-    this.#intake.abort('shutdown')
+    this.#intake.leave()
     await settled
   }
 
@@ -178,6 +199,7 @@ export class EventStream implements Sink, BodyEvents {
     // From here on the response is an event stream whatever happens, and no handler timeout is to end it.
     this.#reply.hijack()
     this.#state = 'open'
+    this.#shared.opened(this.#reply.request)
     if (this.#endsHere) this.body.forget()
     if (!this.#shuttingDown) this.#awaitExpiry()
     this.#restoreTimeouts = liftTimeouts(this.#reply)
@@ -211,7 +233,7 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   #close (reason: CloseReason): void {
-    const wasStarted = this.#state !== 'waiting'
+    const before = this.#state
     this.#state = 'closed'
     this.#alarm.clear()
     if (this.#options.heartbeat !== false) this.#shared.heartbeats.remove(this.#outlet, this.#options.heartbeat)
@@ -219,13 +241,8 @@ export class EventStream implements Sink, BodyEvents {
     if (reason !== 'finished') this.#intake.abort(reason)
     this.#intake.stop()
     this.#settled()
-    if (!wasStarted && reason === 'finished') return
-    this.#reply.request.log.debug({
-      reason,
-      events: this.#events,
-      bytes: this.#outlet.bytes,
-      duration: Math.round(performance.now() - this.#startedAt)
-    }, 'event stream closed')
+    if (before === 'waiting' && reason === 'finished') return
+    this.#shared.closed(this.#reply.request, { reason, ...this.sent, duration: Math.round(performance.now() - this.#startedAt) }, before === 'open')
   }
 
   /** For the ticker of the write timeout: cuts a client that takes nothing. */

@@ -1,8 +1,9 @@
-import type { FastifyReply } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { CloseReason } from './close-reason'
 import { isGone } from './connection'
 import { encodeRetry } from './encode'
 import { FST_ERR_SSE_ALREADY_SENT, FST_ERR_SSE_LIMIT } from './errors'
+import { hasFeed } from './feed'
 import { Limits } from './limits'
 import { resolveOptions, type ResolvedOptions, type SseOptions } from './options'
 import type { Outlet } from './outlet'
@@ -10,7 +11,9 @@ import { isEventSource, keepUncompressed, setHeaders } from './response'
 import { optionsOf } from './routes'
 import { StreamSignal } from './signal'
 import { discard, takeSource, type Source } from './source'
-import { EventStream, type Shared } from './stream'
+import type { Shared } from './shared'
+import type { Closing, OpenTotals, Stats } from './stats'
+import { EventStream } from './stream'
 import { Ticker } from './ticker'
 import { draw, expiryOf } from './time'
 
@@ -28,12 +31,14 @@ export class EventStreams implements Shared {
   readonly heartbeats = new Ticker<Outlet>(outlet => { outlet.heartbeatTick() })
   readonly stalls = new Ticker<EventStream>(stream => { stream.stallTick() })
   readonly open = new Set<EventStream>()
+  readonly #stats: Stats
   readonly #registration: ResolvedOptions
   readonly #limits: Limits
   #closing = false
 
-  constructor (registration: ResolvedOptions) {
+  constructor (registration: ResolvedOptions, stats: Stats) {
     this.#registration = registration
+    this.#stats = stats
     this.#limits = new Limits(registration)
   }
 
@@ -59,6 +64,27 @@ export class EventStreams implements Shared {
     }
   }
 
+  /** What the streams that are open were handed. */
+  get totals (): OpenTotals {
+    const totals = { events: 0, bytes: 0, queued: 0 }
+    for (const { isOpen, sent, queued } of this.open) {
+      if (!isOpen) continue
+      totals.events += sent.events
+      totals.bytes += sent.bytes
+      totals.queued += queued
+    }
+    return totals
+  }
+
+  opened (request: FastifyRequest): void {
+    this.#stats.opened(request)
+  }
+
+  closed (request: FastifyRequest, closing: Closing, wasOpen: boolean): void {
+    request.log.debug(closing, 'event stream closed')
+    this.#stats.closed({ request, ...closing }, wasOpen)
+  }
+
   forget (reply: FastifyReply): void {
     reply[SOURCE] = undefined
   }
@@ -66,19 +92,26 @@ export class EventStreams implements Shared {
   #admit (reply: FastifyReply, source: Source<unknown>, given: SseOptions | undefined, signal: StreamSignal): FastifyReply {
     const { request } = reply
     if (isGone(reply)) {
-      turnAway(reply, source, signal, 'client')
+      this.#turnAway(reply, source, signal, 'client')
       return reply.hijack()
     }
     const ofRoute = optionsOf(request, this.#registration)
     const options = given === undefined ? ofRoute : resolveOptions(given, ofRoute)
     const expiry = expiryOf(options.maxAge, request)
-    const place = this.#closing ? undefined : this.#limits.admit(request, options)
+    const place = this.#closing || isFull(source) ? undefined : this.#limits.admit(request, options)
     if (place === undefined) {
-      turnAway(reply, source, signal, 'limit')
+      this.#turnAway(reply, source, signal, 'limit')
       return sendAway(reply, draw(options.shutdown.retry))
     }
     keepUncompressed(reply)
     return reply.send(new EventStream(reply, source, options, expiry, this, place, signal).body)
+  }
+
+  /** There is no stream: its source is let go, and the log has its reason as that of any other. */
+  #turnAway ({ request }: FastifyReply, source: unknown, signal: StreamSignal, reason: CloseReason): void {
+    signal.abort(reason)
+    discard(source)
+    this.closed(request, { reason, events: 0, bytes: 0, duration: 0 }, false)
   }
 
   /**
@@ -94,13 +127,6 @@ export class EventStreams implements Shared {
   }
 }
 
-/** There is no stream: its source is let go, and the log has its reason as that of any other. */
-function turnAway ({ request }: FastifyReply, source: unknown, signal: StreamSignal, reason: CloseReason): void {
-  signal.abort(reason)
-  discard(source)
-  request.log.debug({ reason, events: 0, bytes: 0, duration: 0 }, 'event stream closed')
-}
-
 /**
  * Answers a request for which there is no place. For an `EventSource` any status but 200 is final, so it is told when
  * to come back by an event stream that ends at once.
@@ -111,4 +137,9 @@ function sendAway (reply: FastifyReply, retry: number): FastifyReply {
   }
   setHeaders(reply)
   return reply.send(encodeRetry(retry))
+}
+
+/** Whether a source has no room for a stream more. */
+function isFull (source: unknown): boolean {
+  return hasFeed(source) && !source.hasRoom
 }

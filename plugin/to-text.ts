@@ -27,7 +27,7 @@ export function bySchema (serializers: ReadonlyMap<string, Serializer>): ToText 
   return (data, event) => {
     const serialize = serializers.get(event)
     if (serialize === undefined) {
-      throw new FST_ERR_SSE_EVENT(`the route has no schema for an event named ${show(event)}, only for ${[...serializers.keys()].join(', ')}`)
+      throw new FST_ERR_SSE_EVENT(`there is no schema for an event named ${show(event)}, only for ${[...serializers.keys()].join(', ')}`)
     }
     try {
       if (isNothing(data)) throw new TypeError('there is none')

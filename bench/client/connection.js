@@ -112,7 +112,14 @@ class Connections {
     this.#connections = Array.from({ length: count }, () => new Connection(options))
   }
 
-  received (events) { return this.#all(connection => connection.received(events)) }
+  /** @param {() => void} [arrived] called for each connection as soon as it has them */
+  received (events, arrived) {
+    return this.#all(async connection => {
+      await connection.received(events)
+      arrived?.()
+    })
+  }
+
   commented () { return this.#all(connection => connection.commented()) }
   ended (events) { return this.#all(connection => connection.ended(events)) }
   close () { return this.#all(connection => connection.close()) }

@@ -6,16 +6,18 @@
 const { join } = require('node:path')
 const { setImmediate } = require('node:timers/promises')
 const { Census } = require('./census')
-const { Producer, Workload } = require('./workload')
+const { Broadcaster, Producer, Workload } = require('./workload')
 
 async function main (name, options) {
   let workload
   const producer = new Producer()
+  const broadcaster = new Broadcaster()
   const serve = require(join(__dirname, '..', 'servers', name))
   const server = await serve({
     ...options,
     source: stream => workload.source(stream),
-    push: listener => producer.subscribe(listener)
+    push: listener => producer.subscribe(listener),
+    broadcaster
   })
   const census = new Census()
 
@@ -41,6 +43,8 @@ async function main (name, options) {
 
     memory,
     watch () { census.watch(server) },
+    joined: count => broadcaster.joined.reach(count),
+    publish ({ first, count }) { broadcaster.publish(first, count) },
     subscribed: count => producer.opened.reach(count),
 
     /** Gives back by how much memory and listeners grew at most, memory after a garbage collection. */

@@ -6,7 +6,7 @@
 
 const { once } = require('node:events')
 const { setImmediate, setTimeout } = require('node:timers/promises')
-const { tick, large } = require('../event')
+const { tick, medium, large } = require('../event')
 
 class Gate {
   isOpen = false
@@ -135,4 +135,28 @@ class Producer {
   }
 }
 
-module.exports = { Workload, Producer }
+/** Hands events to all who have joined: by what the server has for that, or else one after the other. */
+class Broadcaster {
+  #members = new Set()
+  #broadcast = event => { for (const member of this.#members) member(event) }
+  joined = new Counter()
+
+  /** Takes the server's own way, which needs no list of who has joined. */
+  by (broadcast) {
+    this.#broadcast = broadcast
+  }
+
+  /** Gives back a function that leaves. */
+  join (member = () => {}) {
+    this.#members.add(member)
+    this.joined.add()
+    return () => { this.#members.delete(member) }
+  }
+
+  /** All in one turn of the event loop. */
+  publish (first, count) {
+    for (let n = first; n < first + count; n++) this.#broadcast(medium(n))
+  }
+}
+
+module.exports = { Workload, Producer, Broadcaster }

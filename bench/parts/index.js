@@ -4,6 +4,7 @@
 module.exports = {
   burst: require('./burst'),
   paced: require('./paced'),
+  'fan-out': require('./fan-out'),
   connect: require('./connect'),
   memory: require('./memory'),
   slow: require('./slow'),

@@ -7,7 +7,7 @@ const { onFastify } = require('../host/fastify')
 
 const HIGH_WATER_MARK = 64 * 1024
 
-module.exports = onFastify(async (app, { source, push }) => {
+module.exports = onFastify(async (app, { source, push, broadcaster }) => {
   await app.register(websocketPlugin)
 
   app.get('/events', { websocket: true }, async socket => {
@@ -21,5 +21,9 @@ module.exports = onFastify(async (app, { source, push }) => {
 
   app.get('/pushed', { websocket: true }, socket => {
     socket.on('close', push(event => { socket.send(JSON.stringify(event)) }))
+  })
+
+  app.get('/channel', { websocket: true }, socket => {
+    socket.on('close', broadcaster.join(event => { socket.send(JSON.stringify(event)) }))
   })
 })

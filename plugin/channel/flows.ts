@@ -1,0 +1,130 @@
+import type { FastifyRequest } from 'fastify'
+import type { Backplane } from '../backplane/types'
+import { FST_ERR_SSE_CHANNEL } from '../errors'
+import { show } from '../inspect'
+import { Stats, type ChannelStats } from '../stats'
+import type { ResolvedChannelOptions } from './channel-options'
+import { LiveChannel, type Flow } from './live-channel'
+import { Merge } from './merge'
+import { everything, type Pick } from './pick'
+
+/** A channel by its name and options. */
+export interface Declared {
+  readonly name: string
+  readonly options: ResolvedChannelOptions
+}
+
+/** What is read: one or several channels, or what is picked of them. */
+export interface Selection {
+  readonly channels: readonly Declared[]
+  readonly pick: Pick | undefined
+}
+
+/** One who reads. */
+export interface Member {
+  /** The request that its stream answers, if it is one. */
+  readonly request: FastifyRequest | undefined
+  /** Bytes that wait for it. */
+  readonly waiting: number
+  disconnect (): void
+}
+
+/** A flow that a member reads, until it is released. */
+export interface Hold {
+  readonly flow: Flow
+  release (): void
+}
+
+/** What is read in this process: taken from the backplane once, with its first reader, and released with its last. */
+export class Flows {
+  readonly stats = new Stats()
+  readonly #backplane: Backplane
+  readonly #maxChannels: number
+  readonly #channels = new Map<string, { readonly value: LiveChannel, readonly members: Set<Member> }>()
+  readonly #merges = new Map<string | Selection, { readonly value: Merge, holders: number }>()
+
+  constructor (backplane: Backplane, maxChannels: number) {
+    this.#backplane = backplane
+    this.#maxChannels = maxChannels
+  }
+
+  /** Channels that are read, by their names. */
+  get channels (): Record<string, ChannelStats> {
+    return Object.fromEntries([...this.#channels].map(([name, { value, members }]) => [name, {
+      subscribers: members.size,
+      events: value.events,
+      queued: [...members].reduce((sum, { waiting }) => sum + waiting, 0)
+    }]))
+  }
+
+  /** Who reads a channel. */
+  membersOf (name: string): readonly Member[] {
+    return [...this.#channels.get(name)?.members ?? []]
+  }
+
+  /** Whether a member more may read. */
+  hasRoom ({ channels }: Selection): boolean {
+    return channels.every(({ name, options }) => (this.#channels.get(name)?.members.size ?? 0) < options.maxSubscribers)
+  }
+
+  /**
+   * Takes what a member reads.
+   *
+   * @throws FST_ERR_SSE_CHANNEL when there are too many channels
+   */
+  hold (selection: Selection, member: Member): Hold {
+    const { channels } = selection
+    const live = this.#takeAll(channels, member)
+    const [only] = live
+    const isPlain = selection.pick === undefined
+    const key = isPlain ? channels.map(({ name }) => name).join(',') : selection
+    const flow = only !== undefined && live.length === 1 && isPlain ? only : this.#takeMerge(key, live, selection.pick ?? everything)
+    return {
+      flow,
+      release: () => {
+        if (flow !== only) this.#giveMergeBack(key)
+        for (const { name } of channels) this.#giveBack(name, member)
+      }
+    }
+  }
+
+  /** Lets go of what is too old. */
+  expire (now: number): void {
+    for (const { value } of this.#channels.values()) value.expire(now)
+  }
+
+  #takeAll (channels: readonly Declared[], member: Member): LiveChannel[] {
+    const missing = channels.filter(({ name }) => !this.#channels.has(name))
+    if (missing[0] !== undefined && this.#channels.size + missing.length > this.#maxChannels) {
+      throw new FST_ERR_SSE_CHANNEL(show(missing[0].name), `${this.#maxChannels} channels are being read already; raise 'maxChannels', or use fewer`)
+    }
+    return channels.map(({ name, options }) => {
+      const channel = this.#channels.get(name) ?? { value: new LiveChannel(name, this.#backplane, options.history), members: new Set() }
+      this.#channels.set(name, channel)
+      channel.members.add(member)
+      return channel.value
+    })
+  }
+
+  #giveBack (name: string, member: Member): void {
+    const channel = this.#channels.get(name)
+    channel?.members.delete(member)
+    if (channel === undefined || channel.members.size > 0) return
+    this.#channels.delete(name)
+    channel.value.stop()
+  }
+
+  #takeMerge (key: string | Selection, channels: readonly LiveChannel[], pick: Pick): Merge {
+    const merge = this.#merges.get(key) ?? { value: new Merge(channels, pick), holders: 0 }
+    this.#merges.set(key, merge)
+    merge.holders++
+    return merge.value
+  }
+
+  #giveMergeBack (key: string | Selection): void {
+    const merge = this.#merges.get(key)
+    if (merge === undefined || --merge.holders > 0) return
+    this.#merges.delete(key)
+    merge.value.stop()
+  }
+}

@@ -1,0 +1,99 @@
+import type { Position } from '../backplane/types'
+import type { Start } from './cursor'
+import { Item } from './item'
+import type { Flow, Follower, From, LiveChannel } from './live-channel'
+import { Log } from './log'
+import { fromCursor, tagsOf, toCursor, toId } from './position'
+import type { Pick } from './pick'
+
+// A merge has no place of its own.
+const NOWHERE = { epoch: '', offset: 0 }
+
+/**
+ * Several channels made one, or what is picked of them: a log of its own, in which each event's ID says where all of the
+ * channels stand.
+ */
+export class Merge implements Flow {
+  readonly name: string
+  readonly log = new Log(Item.start(NOWHERE))
+  readonly #channels: readonly LiveChannel[]
+  readonly #pick: Pick
+  readonly #tags: readonly string[]
+  readonly #followers: Array<[channel: LiveChannel, follower: Follower]> = []
+  #following: Promise<void> | undefined
+  #isStopped = false
+
+  constructor (channels: readonly LiveChannel[], pick: Pick) {
+    this.name = channels.map(({ name }) => name).join(',')
+    this.#channels = channels
+    this.#pick = pick
+    this.#tags = tagsOf(channels.map(({ name }) => name))
+  }
+
+  async start (from: From): Promise<Start> {
+    await (this.#following ??= this.#follow())
+    const starts = await Promise.all(this.#channels.map((channel, index) => channel.start(this.#fromOf(from, index))))
+    // From here on nothing may be waited for: the logs of the channels and this one stand at the same place.
+    const at = starts.map(start => start.at)
+    const id = typeof from === 'object' ? from.id : this.#idOf(at)
+    const first = starts.flatMap((start, index) => this.#missed(start, index, at))
+    return { id, at: NOWHERE, first, after: this.log.tail }
+  }
+
+  stop (): void {
+    this.#isStopped = true
+    for (const [channel, follower] of this.#followers) channel.followers.delete(follower)
+  }
+
+  async #follow (): Promise<void> {
+    const starts = await Promise.all(this.#channels.map(channel => channel.start('latest')))
+    if (this.#isStopped) return
+    const at: Position[] = starts.map(start => start.at)
+    this.#channels.forEach((channel, index) => {
+      const follower = {
+        item: (item: Item) => { this.#take(item, index, at) },
+        closed: () => { if (this.#channels.every(({ log }) => log.isClosed)) this.log.close() }
+      }
+      this.#followers.push([channel, follower])
+      channel.followers.add(follower)
+      at[index] = channel.log.tail
+      if (channel.log.isClosed) follower.closed()
+    })
+  }
+
+  #take (item: Item, index: number, at: Position[]): void {
+    try {
+      const picked = this.#pickOf(item, index, at)
+      if (picked !== undefined) this.log.append(picked)
+    } catch (error) {
+      this.log.fail(error)
+    }
+  }
+
+  /** What a reader has missed of one of the channels; it moves that channel's place on. */
+  #missed ({ first, after }: Start, index: number, at: Position[]): Item[] {
+    const { log } = this.#channels[index] ?? this
+    const items = [...first]
+    for (let item = log.next(after); item !== undefined; item = log.next(item)) items.push(item)
+    return items.flatMap(item => this.#pickOf(item, index, at) ?? [])
+  }
+
+  #pickOf (item: Item, index: number, at: Position[]): Item | undefined {
+    at[index] = item
+    const id = this.#idOf(at)
+    const picked = item.gap !== undefined ? 'as it is' : this.#pick(item.asEvent)
+    if (picked === undefined) return undefined
+    return picked === 'as it is' ? item.withId(id) : item.with(picked, id)
+  }
+
+  #idOf (at: readonly Position[]): string {
+    const [only] = at
+    return at.length === 1 && only !== undefined ? toId(only) : toCursor(this.#tags, at)
+  }
+
+  #fromOf (from: From, index: number): From {
+    if (typeof from === 'string' || this.#channels.length === 1) return from
+    const position = fromCursor(from.id).get(this.#tags[index] ?? '')
+    return position === undefined ? from : { id: toId(position) }
+  }
+}

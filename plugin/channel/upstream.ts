@@ -1,0 +1,134 @@
+import { setTimeout } from 'node:timers/promises'
+import type { Backplane, BackplaneListener, Entry, HistoryLimits, Position, Tail } from '../backplane/types'
+import { FST_ERR_SSE_BACKPLANE } from '../errors'
+
+const RETRY_MS = 1_000
+// Of what arrives while something is read; when there is more, it is read as well.
+const MOST_EARLY = 10_000
+
+/** Where the messages of a channel go, in order and without a hole that was not told. */
+export interface Downstream {
+  /** Where the channel stands as its messages begin, or begin anew, after a hole that cannot be filled. */
+  begin (tail: Tail): void
+  /** The message after the one before. */
+  entry (entry: Entry): void
+  /** The message that there is no other any more. */
+  end (at: Position): void
+}
+
+/**
+ * The messages of a channel as the backplane brings them, put in order: doubles are left out, and what is missing is
+ * read. While the backplane cannot be read, it is asked again and again.
+ */
+export class Upstream implements BackplaneListener {
+  /** Settles when the channel's messages have begun. */
+  readonly begun: Promise<void>
+  readonly #backplane: Backplane
+  readonly #channel: string
+  readonly #limits: HistoryLimits
+  readonly #downstream: Downstream
+  #unsubscribe: (() => Promise<void>) | undefined
+  #top: Position = { epoch: '', offset: 0 }
+  #isReading = true
+  #early: Array<[epoch: string, entry: Entry]> = []
+  #isStopped = false
+
+  constructor (backplane: Backplane, channel: string, limits: HistoryLimits, downstream: Downstream) {
+    this.#backplane = backplane
+    this.#channel = channel
+    this.#limits = limits
+    this.#downstream = downstream
+    this.begun = this.#begin()
+    this.begun.catch(ignore)
+  }
+
+  entry (epoch: string, entry: Entry): void {
+    if (!this.#isReading) this.#take(epoch, entry)
+    else if (this.#early.push([epoch, entry]) > MOST_EARLY) this.#early.shift()
+  }
+
+  interrupted (): void {
+    if (!this.#isReading) this.#catchUp().catch(ignore)
+  }
+
+  /**
+   * Reads what is kept after an offset, as soon as it can be.
+   *
+   * @throws FST_ERR_SSE_CHANNEL when there are too many channels
+   * @throws FST_ERR_SSE_BACKPLANE when the backplane was closed, or this was stopped
+   */
+  async read (after: number): Promise<Tail> {
+    return this.#patiently(() => this.#backplane.read(this.#channel, after, this.#limits))
+  }
+
+  stop (): void {
+    this.#isStopped = true
+    this.#unsubscribe?.().catch(ignore)
+  }
+
+  async #begin (): Promise<void> {
+    const unsubscribe = await this.#patiently(() => this.#backplane.subscribe(this.#channel, this))
+    if (this.#isStopped) return unsubscribe()
+    this.#unsubscribe = unsubscribe
+    const tail = await this.read(Number.MAX_SAFE_INTEGER)
+    this.#anew(tail)
+    this.#goOn()
+  }
+
+  #take (epoch: string, entry: Entry): void {
+    const isSame = epoch === this.#top.epoch
+    if (isSame && entry.offset <= this.#top.offset) return
+    if (isSame && entry.offset === this.#top.offset + 1) this.#bring(entry)
+    else {
+      this.#isReading = true
+      this.#early.push([epoch, entry])
+      this.#catchUp().catch(ignore)
+    }
+  }
+
+  async #catchUp (): Promise<void> {
+    this.#isReading = true
+    const { epoch, offset } = this.#top
+    let tail = await this.read(offset)
+    if (tail.epoch !== epoch) tail = await this.read(0)
+    if (tail.epoch === epoch && tail.floor <= offset) {
+      for (const entry of tail.entries) this.#bring(entry)
+      if (tail.isEnded) this.#downstream.end(tail)
+    } else {
+      this.#anew(tail)
+    }
+    this.#goOn()
+  }
+
+  #anew (tail: Tail): void {
+    this.#top = tail
+    this.#downstream.begin(tail)
+    if (tail.isEnded) this.#downstream.end(tail)
+  }
+
+  #bring (entry: Entry): void {
+    this.#top = { epoch: this.#top.epoch, offset: entry.offset }
+    if (entry.isEnd) this.#downstream.end(this.#top)
+    else this.#downstream.entry(entry)
+  }
+
+  /** What came while something was read may need to be read for once more. */
+  #goOn (): void {
+    this.#isReading = false
+    for (const [epoch, entry] of this.#early.splice(0)) this.entry(epoch, entry)
+  }
+
+  async #patiently<Result> (ask: () => Promise<Result>): Promise<Result> {
+    for (;;) {
+      try {
+        return await ask()
+      } catch (error) {
+        if (this.#backplane.state === 'down' || !(error instanceof FST_ERR_SSE_BACKPLANE)) throw error
+        await setTimeout(RETRY_MS, undefined, { ref: false })
+        if (this.#isStopped) throw error
+      }
+    }
+  }
+}
+
+function ignore (): void {}
