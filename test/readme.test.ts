@@ -30,12 +30,13 @@ async function run (code: string, given: Record<string, unknown>): Promise<void>
 }
 
 /** A server with the snippet's routes. */
-async function serve (t: Test, text: string, given: Record<string, unknown> = {}): Promise<{ app: FastifyInstance, url: string }> {
+async function serve (t: Test, text: string, given: Record<string, unknown> | ((app: FastifyInstance) => Record<string, unknown>) = {}): Promise<{ app: FastifyInstance, url: string }> {
   const app = Fastify()
   t.teardown(() => app.close())
   await app.register(ssePlugin)
+  const elsewhere = typeof given === 'function' ? given(app) : given
   const { PassThrough } = await import('node:stream')
-  await run(snippet(text), { app, setInterval, on, once, fetch, PassThrough, ...given })
+  await run(snippet(text), { app, setInterval, on, once, fetch, PassThrough, ...elsewhere })
   return { app, url: await app.listen({ host: '127.0.0.1', port: 0 }) }
 }
 
@@ -210,6 +211,51 @@ feature("app.post('/search'", 'a handler may return the source', async t => {
   })
   t.match(await (await ask('snow')).rest(), [{ data: 'snow' }])
   t.equal((await ask('')).response.status, 400)
+})
+
+feature("app.get('/prices'", 'what is published to a channel arrives, and is resumed from', async t => {
+  const { url } = await serve(t, "app.get('/prices'")
+  const post = async (bid: number): Promise<string> => {
+    const body = JSON.stringify({ bid })
+    const response = await fetch(`${url}/prices`, { method: 'POST', body, headers: { 'content-type': 'application/json' } })
+    return (await response.json() as { id: string }).id
+  }
+  const stream = await open(t, `${url}/prices`)
+  const id = await post(1)
+  t.match(await stream.next(), { id, event: 'price', data: '{"bid":1}' })
+  stream.close()
+  const missed = await post(2)
+  const back = await open(t, `${url}/prices`, { headers: { 'last-event-id': id } })
+  t.match(await back.next(), { id: missed, data: '{"bid":2}' })
+})
+
+feature("app.get('/state'", 'a state and what follows it', async t => {
+  let changes = 0
+  const { app, url } = await serve(t, "app.get('/state'", app => {
+    const prices = app.sse.channel('prices')
+    app.get('/prices', (request, reply) => reply.sse(prices))
+    return { prices, loadState: async () => { changes++; return { bid: await prices.publish({ data: changes }) } } }
+  })
+  const { from, state } = await (await fetch(`${url}/state`)).json() as { from: string, state: { bid: string } }
+  t.match(await (await open(t, `${url}/prices?lastEventId=${from}`)).next(), { id: state.bid, data: '1' })
+  t.equal(app.sse.channel('prices').subscribers, 1)
+})
+
+feature("app.get('/mine'", 'parts of a channel, and several in one', async t => {
+  const { app, url } = await serve(t, "app.get('/mine'", app => {
+    app.sse.channel('news')
+    return { prices: app.sse.channel('prices') }
+  })
+  const prices = app.sse.channel('prices')
+  const ids = []
+  for (const bid of [1, 200]) ids.push(await prices.publish({ event: 'price', data: { owner: bid === 1 ? 'me' : 'you', bid } }))
+  // Published before they came: the streams begin at a place in front of it.
+  const before = { headers: { 'last-event-id': ids[0]?.replace(/\d+$/, '0') ?? '' } }
+  t.match(await (await open(t, `${url}/mine?user=me`, before)).next(), { id: ids[0], event: 'price', data: '1' })
+  t.match(await (await open(t, `${url}/alarms`, before)).next(), { id: ids[1], event: 'alarm', data: '{"owner":"you","bid":200}' })
+  const all = await open(t, `${url}/all`)
+  await app.sse.channel('news').publish('one')
+  t.match(await all.next(), { event: undefined, data: 'one' })
 })
 
 t.test('every snippet of the README is run', async t => {
