@@ -23,7 +23,7 @@ export interface StatsSnapshot {
   dropped: number
   /** Gaps that were told, by the reason. */
   gaps: Record<GapReason, number>
-  /** Events of channels that clients were sent since they had missed them. */
+  /** Events that had been published before the clients came that they were sent to. */
   replayed: number
   /** Channels that are read now, by their names. */
   channels: Record<string, ChannelStats>

@@ -3,8 +3,11 @@ import type { Start } from './cursor'
 import { Item } from './item'
 import type { Flow, Follower, From, LiveChannel } from './live-channel'
 import { Log } from './log'
-import { fromCursor, tagsOf, toCursor, toId } from './position'
+import { fromCursor, fromId, tagsOf, toCursor, toId } from './position'
 import type { Pick } from './pick'
+
+/** Where each of the channels stands; nothing where that is not known. */
+type Places = Array<Position | undefined>
 
 // A merge has no place of its own.
 const NOWHERE = { epoch: '', offset: 0 }
@@ -34,7 +37,8 @@ export class Merge implements Flow {
     await (this.#following ??= this.#follow())
     const starts = await Promise.all(this.#channels.map((channel, index) => channel.start(this.#fromOf(from, index))))
     // From here on nothing may be waited for: the logs of the channels and this one stand at the same place.
-    const at = starts.map(start => start.at)
+    // An ID says what the client has: of a channel that begins with a gap, nothing new before that was told.
+    const at: Places = starts.map(({ at, id, first }) => first[0]?.gap === undefined ? at : fromId(id))
     const id = typeof from === 'object' ? from.id : this.#idOf(at)
     const first = starts.flatMap((start, index) => this.#missed(start, index, at))
     return { id, at: NOWHERE, first, after: this.log.tail }
@@ -48,7 +52,7 @@ export class Merge implements Flow {
   async #follow (): Promise<void> {
     const starts = await Promise.all(this.#channels.map(channel => channel.start('latest')))
     if (this.#isStopped) return
-    const at: Position[] = starts.map(start => start.at)
+    const at: Places = starts.map(start => start.at)
     this.#channels.forEach((channel, index) => {
       const follower = {
         item: (item: Item) => { this.#take(item, index, at) },
@@ -61,7 +65,7 @@ export class Merge implements Flow {
     })
   }
 
-  #take (item: Item, index: number, at: Position[]): void {
+  #take (item: Item, index: number, at: Places): void {
     try {
       const picked = this.#pickOf(item, index, at)
       if (picked !== undefined) this.log.append(picked)
@@ -71,14 +75,14 @@ export class Merge implements Flow {
   }
 
   /** What a reader has missed of one of the channels; it moves that channel's place on. */
-  #missed ({ first, after }: Start, index: number, at: Position[]): Item[] {
+  #missed ({ first, after }: Start, index: number, at: Places): Item[] {
     const { log } = this.#channels[index] ?? this
     const items = [...first]
     for (let item = log.next(after); item !== undefined; item = log.next(item)) items.push(item)
     return items.flatMap(item => this.#pickOf(item, index, at) ?? [])
   }
 
-  #pickOf (item: Item, index: number, at: Position[]): Item | undefined {
+  #pickOf (item: Item, index: number, at: Places): Item | undefined {
     at[index] = item
     const id = this.#idOf(at)
     const picked = item.gap !== undefined ? 'as it is' : this.#pick(item.asEvent)
@@ -86,7 +90,7 @@ export class Merge implements Flow {
     return picked === 'as it is' ? item.withId(id) : item.with(picked, id)
   }
 
-  #idOf (at: readonly Position[]): string {
+  #idOf (at: Readonly<Places>): string {
     const [only] = at
     return at.length === 1 && only !== undefined ? toId(only) : toCursor(this.#tags, at)
   }

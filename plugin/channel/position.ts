@@ -40,9 +40,11 @@ function tagOf (text: string): string {
   return createHash('sha256').update(text).digest('base64').replace(/[^0-9A-Za-z]/g, '').slice(0, TAG_LENGTH)
 }
 
-/** The event ID of a stream over several channels: the positions of all. */
-export function toCursor (tags: readonly string[], positions: readonly Position[]): string {
-  return positions.map(({ epoch, offset }, index) => `${tags[index]}${epoch}-${offset.toString(36)}`).join(',')
+/** The event ID of a stream over several channels: the positions of all that are known. */
+export function toCursor (tags: readonly string[], positions: ReadonlyArray<Position | undefined>): string {
+  return positions.flatMap((position, index) => {
+    return position === undefined ? [] : `${tags[index]}${position.epoch}-${position.offset.toString(36)}`
+  }).join(',')
 }
 
 /** The positions in an event ID of several channels, by their tags; nothing of one that is malformed anywhere. */
