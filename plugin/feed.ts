@@ -18,6 +18,8 @@ export interface Sink {
   end (): void
   /** The source has thrown, also after it was stopped. */
   fail (error: unknown): void
+  /** There is no place for the stream. */
+  turnAway (error: Error): void
   /** The source gives more than the client takes and cannot be made to wait. */
   overflow (): void
   /** The stream is to end for a reason that is not the source's. */

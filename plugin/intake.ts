@@ -28,11 +28,12 @@ export class Intake {
   open (): void {
     if (this.#state !== 'unopened') return
     this.#state = 'opened'
-    if (!hasFeed(this.#source)) this.#sink.prime()
     try {
       const source = typeof this.#source === 'function'
         ? this.#source(new StreamContext(this.#context.request, this.#signal))
         : this.#source
+      // A channel has to be asked whether it may be read before anything is sent.
+      if (!hasFeed(source)) this.#sink.prime()
       if (isThenable(source)) this.#opening = this.#drainLater(source)
       else this.#drain(source)
     } catch (error) {

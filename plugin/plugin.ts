@@ -40,5 +40,8 @@ export async function plugin (app: FastifyInstance, given: PluginOptions): Promi
     channels.ready()
   })
   app.addHook('preClose', () => streams.shutdown())
-  app.addHook('onClose', () => backplane.close())
+  app.addHook('onClose', async () => {
+    flows.close()
+    await backplane.close()
+  })
 }

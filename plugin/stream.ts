@@ -145,6 +145,13 @@ export class EventStream implements Sink, BodyEvents {
     }
   }
 
+  turnAway (error: Error): void {
+    if (this.#state !== 'priming' || !isEventSource(this.#reply.request)) return this.fail(error)
+    this.#open('')
+    this.#outlet.write(encodeRetry(draw(this.#options.shutdown.retry)))
+    this.#finish('limit')
+  }
+
   overflow (): void {
     if (this.#state !== 'closed') this.#tearDown('slow')
   }

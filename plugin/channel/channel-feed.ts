@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { FST_ERR_SSE_FORBIDDEN } from '../errors'
+import { FST_ERR_SSE_FORBIDDEN, FST_ERR_SSE_LIMIT } from '../errors'
 import type { Feed, FeedContext, Sink } from '../feed'
 import { hasUnreadableId } from '../last-event-id'
 import type { ResolvedOptions } from '../options'
@@ -33,7 +33,10 @@ export class ChannelFeed implements Feed, Reader, Member {
     if (this.#state === 'reading') return this.#write()
     if (this.#state !== 'new') return
     this.#state = 'starting'
-    this.#start().catch(error => { this.fail(error) })
+    this.#start().catch(error => {
+      if (error instanceof FST_ERR_SSE_LIMIT) this.#sink.turnAway(error)
+      else this.fail(error)
+    })
   }
 
   advance (): void {

@@ -58,7 +58,7 @@ export class EventChannels<TypeProvider extends FastifyTypeProvider = FastifyTyp
       if (options === undefined) return declared
       throw new FST_ERR_SSE_CHANNEL(show(name), 'it is declared already: give its options once, and leave them out where you use it')
     }
-    const channel = this.#make(name, options ?? {})
+    const channel = this.#make(name, options)
     if (!this.#isReady) this.#declared.set(name, channel)
     return channel
   }
@@ -92,7 +92,7 @@ export class EventChannels<TypeProvider extends FastifyTypeProvider = FastifyTyp
     return flows.stats.snapshot(this.#means.totals(), flows.channels, backplane.state)
   }
 
-  #make (name: string, given: ChannelOptions & { events?: object }): Channel {
+  #make (name: string, given: ChannelOptions & { events?: object } = {}): Channel {
     const options = resolveChannelOptions(given)
     const toText = given.events === undefined ? bySerializer(given.serializer ?? JSON.stringify) : this.#means.compile(name, given.events)
     return new Channel(name, options, toText, this.#means.backplane, this.#means)

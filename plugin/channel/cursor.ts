@@ -43,7 +43,6 @@ export class Cursor {
     this.#excused = log.behind(after)
     this.#lastId = id
     stats.replayed(first.filter(isNoGap).length + log.tail.offset - after.offset)
-    for (const { gap } of first) if (gap !== undefined) stats.gap(gap)
   }
 
   /** Bytes that wait for the reader. What it had missed before it came is not among them. */
@@ -62,6 +61,7 @@ export class Cursor {
     if (item !== undefined) this.#kept = Math.max(0, this.#kept - item.size)
     const read = item ?? this.#next()
     if (read !== undefined) this.#lastId = read.id
+    if (read?.gap !== undefined) this.#stats.gap(read.gap)
     return read
   }
 
@@ -72,6 +72,7 @@ export class Cursor {
     if (block === undefined) return undefined
     this.#moveTo(block.last)
     this.#lastId = block.last.id
+    for (const gap of block.gaps) this.#stats.gap(gap)
     return block
   }
 
@@ -88,7 +89,6 @@ export class Cursor {
     this.#own = [...left, Item.gap(gap, this.#after, left.length > 0 ? this.#lastId : id)]
     this.#kept = this.#own.reduce((sum, { size }) => sum + size, 0)
     this.#stats.dropped(this.#name, dropped)
-    this.#stats.gap(gap)
   }
 
   /** Reads all, and keeps the newest event of each name; of these too the newest, the last first, up to so many bytes. */
@@ -123,7 +123,7 @@ export class Cursor {
       text += this.item()?.text ?? ''
       events++
     }
-    return new Block(text, events, this.#after)
+    return new Block(text, events, [], this.#after)
   }
 }
 

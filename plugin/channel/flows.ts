@@ -1,12 +1,16 @@
 import type { FastifyRequest } from 'fastify'
 import type { Backplane } from '../backplane/types'
-import { FST_ERR_SSE_CHANNEL } from '../errors'
+import { FST_ERR_SSE_CHANNEL, FST_ERR_SSE_LIMIT } from '../errors'
 import { show } from '../inspect'
 import { Stats, type ChannelStats } from '../stats'
+import { Ticker } from '../ticker'
 import type { ResolvedChannelOptions } from './channel-options'
 import { LiveChannel, type Flow } from './live-channel'
 import { Merge } from './merge'
 import { everything, type Pick } from './pick'
+
+// What is too old is never given to anybody: this is only how soon its memory is freed.
+const EXPIRY_MS = 20_000
 
 /** A channel by its name and options. */
 export interface Declared {
@@ -27,6 +31,8 @@ export interface Member {
   /** Bytes that wait for it. */
   readonly waiting: number
   disconnect (): void
+  /** The server closes. */
+  leave (): void
 }
 
 /** A flow that a member reads, until it is released. */
@@ -35,12 +41,18 @@ export interface Hold {
   release (): void
 }
 
+interface Open {
+  readonly value: LiveChannel
+  readonly members: Set<Member>
+}
+
 /** What is read in this process: taken from the backplane once, with its first reader, and released with its last. */
 export class Flows {
   readonly stats = new Stats()
   readonly #backplane: Backplane
   readonly #maxChannels: number
-  readonly #channels = new Map<string, { readonly value: LiveChannel, readonly members: Set<Member> }>()
+  readonly #channels = new Map<string, Open>()
+  readonly #expiries = new Ticker<LiveChannel>(channel => { channel.expire(Date.now()) })
   readonly #merges = new Map<string | Selection, { readonly value: Merge, holders: number }>()
 
   constructor (backplane: Backplane, maxChannels: number) {
@@ -63,7 +75,7 @@ export class Flows {
   }
 
   /** Whether a member more may read. */
-  hasRoom ({ channels }: Selection): boolean {
+  hasRoom (channels: readonly Declared[]): boolean {
     return channels.every(({ name, options }) => (this.#channels.get(name)?.members.size ?? 0) < options.maxSubscribers)
   }
 
@@ -71,6 +83,7 @@ export class Flows {
    * Takes what a member reads.
    *
    * @throws FST_ERR_SSE_CHANNEL when there are too many channels
+   * @throws FST_ERR_SSE_LIMIT when a channel has as many subscribers as it may
    */
   hold (selection: Selection, member: Member): Hold {
     const { channels } = selection
@@ -88,22 +101,29 @@ export class Flows {
     }
   }
 
-  /** Lets go of what is too old. */
-  expire (now: number): void {
-    for (const { value } of this.#channels.values()) value.expire(now)
+  /** Ends what is still being read. */
+  close (): void {
+    for (const { members } of this.#channels.values()) for (const member of members) member.leave()
   }
 
   #takeAll (channels: readonly Declared[], member: Member): LiveChannel[] {
+    if (!this.hasRoom(channels)) throw new FST_ERR_SSE_LIMIT()
     const missing = channels.filter(({ name }) => !this.#channels.has(name))
     if (missing[0] !== undefined && this.#channels.size + missing.length > this.#maxChannels) {
       throw new FST_ERR_SSE_CHANNEL(show(missing[0].name), `${this.#maxChannels} channels are being read already; raise 'maxChannels', or use fewer`)
     }
-    return channels.map(({ name, options }) => {
-      const channel = this.#channels.get(name) ?? { value: new LiveChannel(name, this.#backplane, options.history), members: new Set() }
-      this.#channels.set(name, channel)
+    return channels.map(declared => {
+      const channel = this.#channels.get(declared.name) ?? this.#open(declared)
       channel.members.add(member)
       return channel.value
     })
+  }
+
+  #open ({ name, options }: Declared): Open {
+    const channel = { value: new LiveChannel(name, this.#backplane, options.history), members: new Set<Member>() }
+    this.#channels.set(name, channel)
+    this.#expiries.add(channel.value, EXPIRY_MS)
+    return channel
   }
 
   #giveBack (name: string, member: Member): void {
@@ -111,6 +131,7 @@ export class Flows {
     channel?.members.delete(member)
     if (channel === undefined || channel.members.size > 0) return
     this.#channels.delete(name)
+    this.#expiries.remove(channel.value, EXPIRY_MS)
     channel.value.stop()
   }
 

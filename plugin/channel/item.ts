@@ -78,7 +78,7 @@ export class Item implements Position {
 
   /** The same event in another stream, with an ID of that. */
   withId (id: string): Item {
-    return new Item(this.epoch, this.#entry, id, { gap: this.gap })
+    return new Item(this.epoch, this.#entry, id)
   }
 
   /** Another event in its place. */

@@ -70,16 +70,20 @@ export class Iteration implements AsyncIterableIterator<ChannelEvent>, Reader, M
     this.fail(new StreamClosedError('disconnected'))
   }
 
+  leave (): void {
+    this.#stop()
+  }
+
   async #next (): Promise<IteratorResult<ChannelEvent, undefined>> {
     try {
-      if (!this.#isDone) this.#cursor ??= await this.#begin()
+      if (!this.#isDone && this.#cursor === undefined) await Promise.race([this.#begin(), this.#woken()])
       for (;;) {
         if (this.#failure !== undefined) throw this.#failure.error
         if (this.#isDone) return { done: true, value: undefined }
         const item = this.#cursor?.item()
         if (item !== undefined) return { done: false, value: item.asEvent }
         if (this.#cursor?.isAtEnd === true) this.#stop()
-        else await new Promise<void>(resolve => { this.#wake = resolve })
+        else await this.#woken()
       }
     } catch (error) {
       this.#stop()
@@ -88,17 +92,20 @@ export class Iteration implements AsyncIterableIterator<ChannelEvent>, Reader, M
     }
   }
 
-  async #begin (): Promise<Cursor> {
+  #woken (): Promise<void> {
+    return new Promise(resolve => { this.#wake = resolve })
+  }
+
+  async #begin (): Promise<void> {
     const { signal, from } = this.#options
     signal?.throwIfAborted()
     signal?.addEventListener('abort', this.#aborted, { once: true })
     this.#hold = this.#flows.hold(this.#selection, this)
     const { flow } = this.#hold
     const start = await flow.start(from)
-    const cursor = new Cursor(flow.log, flow.name, start, this.#flows.stats)
+    if (this.#isDone) return
+    this.#cursor = new Cursor(flow.log, flow.name, start, this.#flows.stats)
     flow.log.add(this)
-    if (this.#isDone) flow.log.remove(this)
-    return cursor
   }
 
   #stop (): void {

@@ -4,11 +4,8 @@ import type { Start } from './cursor'
 import type { GapReason } from './gap'
 import { Item } from './item'
 import { Log } from './log'
-import { fromId, toId } from './position'
+import { fromId, LONGEST_ID, toId } from './position'
 import { Upstream, type Downstream } from './upstream'
-
-// More than this no ID of a channel has.
-const LONGEST_ID = 128
 
 /** Where a reader wants to begin: with what comes now, with the oldest event that is kept, or after the one with an ID. */
 export type From = 'latest' | 'earliest' | { readonly id: string }
@@ -17,6 +14,7 @@ export type From = 'latest' | 'earliest' | { readonly id: string }
 export interface Follower {
   item (item: Item): void
   closed (): void
+  failed (error: unknown): void
 }
 
 /** What can be read: a channel, or several that were made one. */
@@ -47,6 +45,7 @@ export class LiveChannel implements Flow, Downstream {
   #history: History<Item>
   #backfilling: Promise<void> | undefined
   #epoch: Epoch = { epoch: '' }
+  #beganAt = 0
 
   constructor (name: string, backplane: Backplane, limits: HistoryLimits) {
     this.name = name
@@ -59,7 +58,7 @@ export class LiveChannel implements Flow, Downstream {
     await this.#upstream.begun
     if (from === 'latest') return { id: this.log.tail.id, at: this.log.tail, first: [], after: this.log.tail }
     const position = from === 'earliest' ? undefined : fromId(from.id)
-    if (from === 'earliest' || (position !== undefined && !this.#isAtHand(position))) await (this.#backfilling ??= this.#backfill())
+    if (from === 'earliest' || (position !== undefined && !this.#isAtHand(position))) await this.#backfillOnce()
     this.expire(Date.now())
     return from === 'earliest' ? this.#startAfter(this.#history.floor) : this.#resume(from.id, position)
   }
@@ -82,6 +81,7 @@ export class LiveChannel implements Flow, Downstream {
       if (reason !== undefined) this.#append(this.#gap(reason, last.id, at))
     }
     this.#epoch = tail
+    this.#beganAt = at.offset
     this.#history = new History(this.#limits, at.offset)
     this.#backfilling = undefined
     this.log.append(Item.start(at))
@@ -101,6 +101,11 @@ export class LiveChannel implements Flow, Downstream {
     for (const follower of this.followers) follower.closed()
   }
 
+  fail (error: unknown): void {
+    this.log.fail(error)
+    for (const follower of this.followers) follower.failed(error)
+  }
+
   #append (item: Item): void {
     this.log.append(item)
     for (const follower of this.followers) follower.item(item)
@@ -110,9 +115,20 @@ export class LiveChannel implements Flow, Downstream {
     return epoch === this.#epoch.epoch && offset >= this.#history.floor
   }
 
+  /** For all who come back; if it fails, for those who have come by then. */
+  async #backfillOnce (): Promise<void> {
+    this.#backfilling ??= this.#backfill().catch(error => {
+      this.#backfilling = undefined
+      throw error
+    })
+    await this.#backfilling
+  }
+
   /** Puts what the backplane has kept before what this process has seen. */
   async #backfill (): Promise<void> {
     const tail = await this.#upstream.read(0)
+    // What this process has let go of already is newer than all that would come before it.
+    if (this.#history.floor > this.#beganAt) return
     // An epoch that nobody here knows yet is about to be told.
     if (tail.epoch !== this.#epoch.epoch) {
       this.#backfilling = undefined

@@ -98,13 +98,15 @@ export class Log {
     let { text } = first
     let events = 1
     let last = first
+    const gaps = first.gap === undefined ? [] : [first.gap]
     for (let item = this.next(first); item !== undefined && last.offset % ALIGNED_TO !== 0; item = this.next(item)) {
       if (text.length + item.text.length > LONGEST_BLOCK) break
       text += item.text
       events++
       last = item
+      if (item.gap !== undefined) gaps.push(item.gap)
     }
-    return new Block(text, events, last)
+    return new Block(text, events, gaps, last)
   }
 
   #keep (first: Item, block: Block): void {

@@ -3,7 +3,7 @@ import type { Start } from './cursor'
 import { Item } from './item'
 import type { Flow, Follower, From, LiveChannel } from './live-channel'
 import { Log } from './log'
-import { fromCursor, fromId, tagsOf, toCursor, toId } from './position'
+import { fromCursor, fromId, LONGEST_ID, tagsOf, toCursor, toId } from './position'
 import type { Pick } from './pick'
 
 /** Where each of the channels stands; nothing where that is not known. */
@@ -40,7 +40,7 @@ export class Merge implements Flow {
     // An ID says what the client has: of a channel that begins with a gap, nothing new before that was told.
     const at: Places = starts.map(({ at, id, first }) => first[0]?.gap === undefined ? at : fromId(id))
     const id = typeof from === 'object' ? from.id : this.#idOf(at)
-    const first = starts.flatMap((start, index) => this.#missed(start, index, at))
+    const first = starts.flatMap((start, index) => this.#missed(start, index, at, id.slice(0, LONGEST_ID)))
     return { id, at: NOWHERE, first, after: this.log.tail }
   }
 
@@ -56,6 +56,7 @@ export class Merge implements Flow {
     this.#channels.forEach((channel, index) => {
       const follower = {
         item: (item: Item) => { this.#take(item, index, at) },
+        failed: (error: unknown) => { this.log.fail(error) },
         closed: () => { if (this.#channels.every(({ log }) => log.isClosed)) this.log.close() }
       }
       this.#followers.push([channel, follower])
@@ -67,7 +68,7 @@ export class Merge implements Flow {
 
   #take (item: Item, index: number, at: Places): void {
     try {
-      const picked = this.#pickOf(item, index, at)
+      const picked = this.#pickOf(item, index, at, this.#idOf(at))
       if (picked !== undefined) this.log.append(picked)
     } catch (error) {
       this.log.fail(error)
@@ -75,17 +76,19 @@ export class Merge implements Flow {
   }
 
   /** What a reader has missed of one of the channels; it moves that channel's place on. */
-  #missed ({ first, after }: Start, index: number, at: Places): Item[] {
+  #missed ({ first, after }: Start, index: number, at: Places, has: string): Item[] {
     const { log } = this.#channels[index] ?? this
     const items = [...first]
     for (let item = log.next(after); item !== undefined; item = log.next(item)) items.push(item)
-    return items.flatMap(item => this.#pickOf(item, index, at) ?? [])
+    return items.flatMap(item => this.#pickOf(item, index, at, has) ?? [])
   }
 
-  #pickOf (item: Item, index: number, at: Places): Item | undefined {
+  /** @param has the ID of what a reader has, for a gap */
+  #pickOf (item: Item, index: number, at: Places, has: string): Item | undefined {
     at[index] = item
     const id = this.#idOf(at)
-    const picked = item.gap !== undefined ? 'as it is' : this.#pick(item.asEvent)
+    if (item.gap !== undefined) return Item.gap({ ...item.gap, requested: has, resumedAt: id }, item, id)
+    const picked = this.#pick(item.asEvent)
     if (picked === undefined) return undefined
     return picked === 'as it is' ? item.withId(id) : item.with(picked, id)
   }

@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto'
 import type { Position } from '../backplane/types'
 
+/** No ID of an event is longer, in bytes. */
+export const LONGEST_ID = 128
+
 /**
  * How many channels one stream can follow: so many positions fit into a last event ID of at most 128 bytes.
  */

@@ -75,7 +75,7 @@ export class Subscription<Event extends ChannelEvent = ChannelEvent> implements 
 
   /** Whether a stream more may read it. */
   get hasRoom (): boolean {
-    return this.#common.flows.hasRoom(this)
+    return this.#common.flows.hasRoom(this.channels)
   }
 
   [Symbol.asyncIterator] (): AsyncIterator<Event, undefined> {

@@ -1,6 +1,7 @@
 import { setTimeout } from 'node:timers/promises'
 import type { Backplane, BackplaneListener, Entry, HistoryLimits, Position, Tail } from '../backplane/types'
 import { FST_ERR_SSE_BACKPLANE } from '../errors'
+import { Alarm } from '../time'
 
 const RETRY_MS = 1_000
 // Of what arrives while something is read; when there is more, it is read as well.
@@ -14,6 +15,8 @@ export interface Downstream {
   entry (entry: Entry): void
   /** The message that there is no other any more. */
   end (at: Position): void
+  /** What is missing cannot be read, now or later. */
+  fail (error: unknown): void
 }
 
 /**
@@ -27,9 +30,11 @@ export class Upstream implements BackplaneListener {
   readonly #channel: string
   readonly #limits: HistoryLimits
   readonly #downstream: Downstream
+  readonly #alarm = new Alarm()
   #unsubscribe: (() => Promise<void>) | undefined
   #top: Position = { epoch: '', offset: 0 }
   #isReading = true
+  #isInterrupted = false
   #early: Array<[epoch: string, entry: Entry]> = []
   #isStopped = false
 
@@ -43,12 +48,14 @@ export class Upstream implements BackplaneListener {
   }
 
   entry (epoch: string, entry: Entry): void {
-    if (!this.#isReading) this.#take(epoch, entry)
-    else if (this.#early.push([epoch, entry]) > MOST_EARLY) this.#early.shift()
+    if (!this.#isReading && this.#take(epoch, entry)) return
+    if (this.#early.push([epoch, entry]) > MOST_EARLY) this.#early.shift()
+    this.#catchUp()
   }
 
   interrupted (): void {
-    if (!this.#isReading) this.#catchUp().catch(ignore)
+    this.#isInterrupted = true
+    this.#catchUp()
   }
 
   /**
@@ -63,6 +70,7 @@ export class Upstream implements BackplaneListener {
 
   stop (): void {
     this.#isStopped = true
+    this.#alarm.clear()
     this.#unsubscribe?.().catch(ignore)
   }
 
@@ -75,24 +83,27 @@ export class Upstream implements BackplaneListener {
     this.#goOn()
   }
 
-  #take (epoch: string, entry: Entry): void {
-    const isSame = epoch === this.#top.epoch
-    if (isSame && entry.offset <= this.#top.offset) return
-    if (isSame && entry.offset === this.#top.offset + 1) this.#bring(entry)
-    else {
-      this.#isReading = true
-      this.#early.push([epoch, entry])
-      this.#catchUp().catch(ignore)
-    }
+  /** Takes a message, if it is not one for which others have to be read. */
+  #take (epoch: string, entry: Entry): boolean {
+    if (epoch !== this.#top.epoch || entry.offset > this.#top.offset + 1) return false
+    if (entry.offset > this.#top.offset) this.#bring(entry)
+    return true
   }
 
-  async #catchUp (): Promise<void> {
+  #catchUp (): void {
+    if (this.#isReading) return
     this.#isReading = true
+    this.#readOn().catch(error => { this.#fail(error) })
+  }
+
+  async #readOn (): Promise<void> {
+    this.#isInterrupted = false
     const { epoch, offset } = this.#top
     let tail = await this.read(offset)
     if (tail.epoch !== epoch) tail = await this.read(0)
     if (tail.epoch === epoch && tail.floor <= offset) {
-      for (const entry of tail.entries) this.#bring(entry)
+      // All of it was read again, where the epoch was another for a moment.
+      for (const entry of tail.entries) if (entry.offset > offset) this.#bring(entry)
       if (tail.isEnded) this.#downstream.end(tail)
     } else {
       this.#anew(tail)
@@ -112,10 +123,19 @@ export class Upstream implements BackplaneListener {
     else this.#downstream.entry(entry)
   }
 
-  /** What came while something was read may need to be read for once more. */
+  /**
+   * Takes what came while something was read. What the reading does not explain is of an epoch that is over, or of one
+   * that cannot be read yet: it is left, and after a while read once more.
+   */
   #goOn (): void {
     this.#isReading = false
-    for (const [epoch, entry] of this.#early.splice(0)) this.entry(epoch, entry)
+    const isExplained = this.#early.splice(0).map(([epoch, entry]) => this.#take(epoch, entry)).every(Boolean)
+    if (this.#isInterrupted) this.#catchUp()
+    else if (!isExplained) this.#alarm.setIn(RETRY_MS, () => { this.#catchUp() })
+  }
+
+  #fail (error: unknown): void {
+    if (!this.#isStopped) this.#downstream.fail(error)
   }
 
   async #patiently<Result> (ask: () => Promise<Result>): Promise<Result> {
