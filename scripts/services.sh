@@ -3,7 +3,7 @@
 set -euo pipefail
 
 missing=()
-for program in chromium; do
+for program in chromium redis-server; do
   command -v "$program" > /dev/null || missing+=("$program")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0

@@ -21,3 +21,4 @@ function service (t: Test, name: string): string | undefined {
  *     if (executablePath === undefined) return
  */
 export const chromium = (t: Test) => service(t, 'chromium')
+export const redisServer = (t: Test) => service(t, 'redis-server')
