@@ -36,6 +36,18 @@ async function assertAlive (t: Test, { client }: Awaited<ReturnType<Line['open']
   t.equal(String(await client.take(5)), 'alive')
 }
 
+/** A client of a channel, and its response. */
+async function openChannel (line: Line) {
+  const opened = deferred<FastifyReply['raw']>()
+  const served = await line.open(app => app.get('/', (request, reply) => {
+    opened.resolve(reply.raw)
+    return reply.sse(app.sse.channel('news'))
+  }), { shutdown: { retry: 5 } })
+  await served.client.head()
+  await served.client.chunk()
+  return { ...served, raw: await opened.promise }
+}
+
 const interferences: Record<string, Interference> = {
   'writes between events arrive in order, before the end': async (t, line) => {
     const served = await line.open(serving(async function * ({ raw }) {
@@ -181,6 +193,34 @@ const interferences: Record<string, Interference> = {
     t.notMatch(await client.body(), /late/)
     await assertAlive(t, served)
     await log.find('event stream closed')
+  },
+
+  'writes among the events of a channel arrive in order, also while the response is corked': async (t, line) => {
+    const { app, client, raw } = await openChannel(line)
+    const first = await app.sse.channel('news').publish('one')
+    t.equal(String(await client.chunk()), `id: ${first}\n${block('one')}`)
+    raw.write(': raw one\n')
+    raw.cork()
+    raw.write(': raw two\n')
+    const { writableLength } = raw
+    const second = await app.sse.channel('news').publish('two')
+    while (raw.writableLength === writableLength) await setImmediate()
+    raw.write(': raw three\n')
+    raw.uncork()
+    const closed = app.close()
+    t.equal(await client.body(), `: raw one\n: raw two\nid: ${second}\n${block('two')}: raw three\nretry: 5\n`)
+    await closed
+  },
+
+  'a response that somebody else has ended takes no event of its channel any more': async (t, line) => {
+    const served = await openChannel(line)
+    const { app, client, raw } = served
+    const id = await app.sse.channel('news').publish('one')
+    t.equal(String(await client.chunk()), `id: ${id}\n${block('one')}`)
+    raw.end('bye')
+    await app.sse.channel('news').publish('late')
+    t.equal(await client.body(), 'bye')
+    await assertAlive(t, served)
   },
 
   'an end that somebody has replaced is called once, at the end': async (t, line) => {

@@ -109,24 +109,24 @@ const behaviours: Record<string, Behaviour> = {
 
   'a client that does not read is waited for, and then gets everything in order': async (t, line) => {
     const size = 64 * KIB
-    const total = PLENTY / size
     const sent = createHash('sha256')
     let pulled = 0
+    let total = Infinity
     const { client, log } = await line.open(serving(function * () {
-      for (; pulled < total; pulled++) {
-        const event = `${pulled} `.padEnd(size - 3, '.') + (pulled % 2 ? '...' : '☃')
+      while (pulled < total) {
+        const event = `${pulled++} `.padEnd(size, pulled % 2 ? '.' : '☃')
         sent.update(block(event))
         yield event
       }
     }))
     await client.head()
     await quiet(() => pulled)
-    t.ok(pulled < total, `made to wait at ${pulled} of ${total}`)
+    t.ok(pulled < PLENTY / size, `made to wait at ${pulled}`)
+    total = pulled
     const received = createHash('sha256')
     for (const chunk of await client.chunks()) received.update(chunk)
-    t.equal(pulled, total)
     t.equal(received.digest('hex'), sent.digest('hex'))
-    t.match(await log.find(CLOSED), { reason: 'finished', events: total })
+    t.match(await log.find(CLOSED), { reason: 'finished', events: pulled })
   },
 
   'large events arrive byte by byte as they are in UTF-8, cut in the middle of characters': async (t, line) => {
@@ -399,6 +399,40 @@ const behaviours: Record<string, Behaviour> = {
   }
 }
 
+const behavioursOfChannels: Record<string, Behaviour> = {
+  'each event is a chunk for each client, byte by byte as it is in UTF-8': async (t, line) => {
+    const { app, client, port } = await line.open(app => app.get('/', (request, reply) => reply.sse(app.sse.channel('news'))))
+    const clients = [client, await readFrom(t, port, get('/'), line.kind)]
+    for (const client of clients) {
+      await client.head()
+      t.equal(String(await client.chunk()), ':\n')
+    }
+    for (const data of ['', 'one', '☃', 'é\ud800😀', 'x'.repeat(60 * KIB), '☃'.repeat(20 * KIB)]) {
+      const id = await app.sse.channel('news').publish(data)
+      const expected = Buffer.from(`id: ${id}\n${block(data)}`)
+      for (const client of clients) t.ok((await client.chunk())?.equals(expected), `${expected.length} bytes`)
+    }
+  },
+
+  'what was missed comes behind the head and the reconnection time': async (t, line) => {
+    const { app, client } = await line.open(app => app.get('/', (request, reply) => reply.sse(app.sse.channel('news', { history: { size: 10 } }), { retry: 5 })), {}, '')
+    const [last, ...missed] = [await app.sse.channel('news').publish('1'), await app.sse.channel('news').publish('2'), await app.sse.channel('news').publish('3')]
+    client.send(get('/', { 'last-event-id': last }))
+    await client.head()
+    t.equal(String(await client.chunk()), 'retry: 5\n' + missed.map((id, index) => `id: ${id}\n${block(`${index + 2}`)}`).join(''))
+  },
+
+  'app.close() sends a farewell and the end': async (t, line) => {
+    const { app, client } = await line.open(app => app.get('/', (request, reply) => reply.sse(app.sse.channel('news'))), { shutdown: { retry: 1234 } })
+    await client.head()
+    t.equal(String(await client.chunk()), ':\n')
+    const id = await app.sse.channel('news').publish('☃')
+    const closed = app.close()
+    t.equal(await client.body(), `id: ${id}\n${block('☃')}retry: 1234\n`)
+    await closed
+  }
+}
+
 const behavioursOfTcp: Record<string, Behaviour> = {
   'the head, the reconnection time and the first event arrive in one piece': async (t, line) => {
     const arrived = deferred()
@@ -473,6 +507,13 @@ for (const [name, kind] of Object.entries(kinds)) {
         line.prove()
       })
     }
+    for (const [title, behave] of Object.entries(behavioursOfChannels)) {
+      t.test(`a channel: ${title}`, async t => {
+        const line = new Line(t, kind)
+        await behave(t, line)
+        line.prove()
+      })
+    }
     for (const [title, behave] of Object.entries(withoutBody)) {
       t.test(`nothing of a body goes by it: ${title}`, async t => {
         const line = new Line(t, kind)
@@ -499,6 +540,15 @@ t.test('the line is that of the response', async t => {
     const client = await connectTo(t, port, get('/', {}, '1.0'))
     await client.closed
     t.match(client.received, /\r\n\r\ndata: one\n\ndata: two\n\n$/)
+    t.equal(frames(), 0)
+  })
+
+  t.test('over HTTP/1.0, for a channel', async t => {
+    const { app, port, frames } = await watched(t, app => app.get('/', (request, reply) => reply.sse(app.sse.channel('news'))))
+    const client = await connectTo(t, port, get('/', {}, '1.0'))
+    await client.until('\r\n\r\n:\n')
+    const id = await app.sse.channel('news').publish('☃')
+    await client.until(`\r\n\r\n:\nid: ${id}\n${block('☃')}`)
     t.equal(frames(), 0)
   })
 

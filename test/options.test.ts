@@ -4,9 +4,11 @@ import { inspect } from 'node:util'
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
+import { memoryBackplane } from '../plugin/backplane/memory'
 import ssePlugin from '../plugin/index'
 import { resolveOptions, resolvePluginOptions } from '../plugin/options'
 import { deferred } from './helpers/deferred'
+import { FaultyBackplane } from './helpers/faulty-backplane'
 import { serve } from './helpers/serve'
 import { connectTo, get } from './helpers/socket'
 
@@ -50,6 +52,11 @@ const RULES: Record<keyof Options, Rule> = {
     says: 'a positive integer of bytes',
     allowed: [1, 1024, 2 ** 40],
     refused: [...NO_NUMBER, 0, false, {}, '1 MiB', 2 ** 53]
+  },
+  slow: {
+    says: "'disconnect', 'drop-oldest' or 'latest'",
+    allowed: ['disconnect', 'drop-oldest', 'latest'],
+    refused: [null, false, true, '', 'drop', 'Latest', 'newest', 0, {}, ['latest']]
   },
   writeTimeout: {
     says: 'an integer of milliseconds from 1 to 2147483647',
@@ -155,10 +162,51 @@ t.test('at the registration', async t => {
     }
   })
 
+  t.test('backplane must be a backplane, such as redisBackplane() gives', async t => {
+    const backplane = { onStateChange () {}, publish () {}, read () {}, position () {}, subscribe () {}, close () {} }
+    for (const allowed of [backplane, { ...backplane, start () {} }, new FaultyBackplane(), memoryBackplane(), undefined]) {
+      t.equal(await register({ backplane: allowed }), undefined)
+    }
+    for (const method of Object.keys(backplane)) {
+      for (const broken of [{ ...backplane, [method]: undefined }, { ...backplane, [method]: true }]) {
+        t.match(await register({ backplane: broken }), { code: 'FST_ERR_SSE_OPTION', message: /'backplane' must be a backplane, such as redisBackplane\(\) gives, got \{/ }, method)
+      }
+    }
+    for (const value of [null, 5, true, 'redis', {}, [], () => backplane]) {
+      isRefusal(t, await register({ backplane: value }) ?? {}, 'backplane', 'a backplane, such as redisBackplane() gives', value)
+    }
+  })
+
+  t.test('maxChannels must be a positive integer', async t => {
+    for (const maxChannels of [1, 2 ** 40, undefined]) t.equal(await register({ maxChannels }), undefined)
+    for (const maxChannels of [...NO_NUMBER, 0, false, {}]) {
+      isRefusal(t, await register({ maxChannels }) ?? {}, 'maxChannels', 'a positive integer', maxChannels)
+    }
+  })
+
+  t.test('a backplane that cannot start keeps the server from starting', async t => {
+    const backplane = Object.assign(new FaultyBackplane(), { start: async () => { throw new Error('a Redis of 2009') } })
+    t.match(await register({ backplane }), { message: 'a Redis of 2009' })
+    t.equal(backplane.state, 'down', 'and is closed')
+  })
+
+  t.test('a backplane is started once, before the server is ready, and closed with it', async t => {
+    const calls: string[] = []
+    const backplane = Object.assign(new FaultyBackplane(), { start: async () => { calls.push('start') } })
+    const app = Fastify()
+    await app.register(ssePlugin, { backplane })
+    app.addHook('onReady', async () => { calls.push('ready') })
+    await app.ready()
+    t.same(calls, ['start', 'ready'])
+    t.equal(backplane.state, 'connected')
+    await app.close()
+    t.equal(backplane.state, 'down')
+  })
+
   t.test('an unknown option is refused with the names of all that there are', async t => {
     for (const option of ['heartbeet', 'Retry', 'constructor', 'toString', 'signal']) {
       const refusal = await register({ prime: 0, [option]: 1 }) ?? {}
-      for (const name of [...Object.keys(RULES), 'lastEventIdParameter']) isRefusal(t, refusal, option, name, 1)
+      for (const name of [...Object.keys(RULES), 'backplane', 'maxChannels', 'lastEventIdParameter']) isRefusal(t, refusal, option, name, 1)
     }
     t.match(await register({ heartbeet: undefined }), { code: 'FST_ERR_SSE_OPTION' })
   })
@@ -192,7 +240,7 @@ t.test('at the call', async t => {
   }
 
   t.test('an unknown option is refused with the names of all that there are', async t => {
-    for (const option of ['heartbeet', 'constructor', '__proto__', 'prefix', 'lastEventIdParameter']) {
+    for (const option of ['heartbeet', 'constructor', '__proto__', 'prefix', 'backplane', 'maxChannels', 'lastEventIdParameter']) {
       const { error } = await call({ prime: 0, ...Object.fromEntries([[option, 1]]) })
       for (const name of Object.keys(RULES)) isRefusal(t, error, option, name, 1)
     }
@@ -245,11 +293,14 @@ t.test('which one counts', async t => {
   t.test('without options those of the documentation', async t => {
     t.match(resolvePluginOptions({}), {
       lastEventIdParameter: 'lastEventId',
+      maxChannels: 10_000,
+      backplane: { state: 'connected' },
       stream: {
         heartbeat: 15_000,
         retry: undefined,
         prime: 100,
         maxBuffer: 1_048_576,
+        slow: 'disconnect',
         writeTimeout: 30_000,
         maxAge: undefined,
         maxStreams: Infinity,
@@ -268,6 +319,7 @@ t.test('which one counts', async t => {
     retry: [{ min: 1, max: 2 }, 0],
     prime: [1000, 0],
     maxBuffer: [1000, 1],
+    slow: ['latest', 'drop-oldest'],
     writeTimeout: [1000, 1],
     maxAge: [1000, new Date()],
     maxStreams: [1000, 1],

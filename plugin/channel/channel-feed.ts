@@ -11,6 +11,7 @@ import type { Reader } from './log'
 /** Brings the events of channels to a client: in blocks that all clients share, without a generator in between. */
 export class ChannelFeed implements Feed, Reader, Member {
   readonly request: FastifyRequest
+  readonly stream = this
   readonly #options: ResolvedOptions
   readonly #sink: Sink
   readonly #selection: Selection

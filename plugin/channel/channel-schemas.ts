@@ -14,7 +14,8 @@ interface Waiting {
 /** The event schemas of channels: compiled when the server is ready, with its serializer compiler, and from then on at once. */
 export class ChannelSchemas {
   readonly #instance: FastifyInstance
-  #waiting: Waiting[] | undefined = []
+  #waiting: Waiting[] = []
+  #isReady = false
 
   constructor (instance: FastifyInstance) {
     this.#instance = instance
@@ -23,11 +24,11 @@ export class ChannelSchemas {
   /** @throws FST_ERR_SSE_CHANNEL when the server is ready and a schema is broken */
   add (channel: string, schemas: object): ToText {
     const waiting = { channel, schemas, serializers: new Map<string, Serializer>() }
-    if (this.#waiting === undefined) this.#compile(waiting)
+    if (this.#isReady) this.#compile(waiting)
     else this.#waiting.push(waiting)
     const toText = bySchema(waiting.serializers)
     return (data, event) => {
-      if (this.#waiting === undefined) return toText(data, event)
+      if (this.#isReady) return toText(data, event)
       throw new FST_ERR_SSE_CHANNEL(show(channel), 'its schemas are compiled when the server is ready: publish after app.ready()')
     }
   }
@@ -38,9 +39,8 @@ export class ChannelSchemas {
    * @throws FST_ERR_SSE_CHANNEL when a schema is broken
    */
   compile (): void {
-    const waiting = this.#waiting ?? []
-    this.#waiting = undefined
-    for (const channel of waiting) this.#compile(channel)
+    this.#isReady = true
+    for (const channel of this.#waiting.splice(0)) this.#compile(channel)
   }
 
   #compile ({ channel, schemas, serializers }: Waiting): void {

@@ -114,8 +114,9 @@ export class Channel<Events extends object = Record<string, unknown>> implements
    * @returns how many
    */
   disconnect (isMeant: (request: FastifyRequest) => boolean): number {
-    const meant = this.#common.flows.membersOf(this.name).filter(({ request }) => request !== undefined && isMeant(request))
-    for (const member of meant) member.disconnect()
+    const streams = this.#common.flows.membersOf(this.name).flatMap(({ stream }) => stream ?? [])
+    const meant = streams.filter(({ request }) => isMeant(request))
+    for (const stream of meant) stream.disconnect()
     return meant.length
   }
 

@@ -57,12 +57,9 @@ export class Cursor {
 
   /** Reads on by one event. */
   item (): Item | undefined {
-    const item = this.#own.pop()
-    if (item !== undefined) this.#kept = Math.max(0, this.#kept - item.size)
-    const read = item ?? this.#next()
-    if (read !== undefined) this.#lastId = read.id
-    if (read?.gap !== undefined) this.#stats.gap(read.gap)
-    return read
+    const item = this.#own.pop() ?? this.#next()
+    if (item !== undefined) this.#hasRead(item)
+    return item
   }
 
   /** Reads on by as many events as go well together. */
@@ -119,11 +116,18 @@ export class Cursor {
   #ownBlock (): Block {
     let text = ''
     let events = 0
-    while (this.#own.length > 0 && text.length < LONGEST_BLOCK) {
-      text += this.item()?.text ?? ''
+    for (let item = this.#own.pop(); item !== undefined; item = text.length < LONGEST_BLOCK ? this.#own.pop() : undefined) {
+      this.#hasRead(item)
+      text += item.text
       events++
     }
     return new Block(text, events, [], this.#after)
+  }
+
+  #hasRead ({ id, gap, size }: Item): void {
+    this.#lastId = id
+    this.#kept = Math.max(0, this.#kept - size)
+    if (gap !== undefined) this.#stats.gap(gap)
   }
 }
 

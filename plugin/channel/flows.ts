@@ -26,11 +26,10 @@ export interface Selection {
 
 /** One who reads. */
 export interface Member {
-  /** The request that its stream answers, if it is one. */
-  readonly request: FastifyRequest | undefined
+  /** The stream, if it is one. */
+  readonly stream: { readonly request: FastifyRequest, disconnect (): void } | undefined
   /** Bytes that wait for it. */
   readonly waiting: number
-  disconnect (): void
   /** The server closes. */
   leave (): void
 }

@@ -16,7 +16,7 @@ export interface IterationOptions {
 
 /** Channels as an async iterator. What waits for its next call is bounded, as what waits for a client is. */
 export class Iteration implements AsyncIterableIterator<ChannelEvent>, Reader, Member {
-  readonly request = undefined
+  readonly stream = undefined
   readonly #options: IterationOptions
   readonly #selection: Selection
   readonly #flows: Flows
@@ -64,10 +64,6 @@ export class Iteration implements AsyncIterableIterator<ChannelEvent>, Reader, M
   fail (error: unknown): void {
     this.#failure ??= { error }
     this.#stop()
-  }
-
-  disconnect (): void {
-    this.fail(new StreamClosedError('disconnected'))
   }
 
   leave (): void {

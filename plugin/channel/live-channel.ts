@@ -135,8 +135,9 @@ export class LiveChannel implements Flow, Downstream {
       return
     }
     const seen = this.#history.after(0)
+    // Where nothing is kept here, nothing has come since the channel began: the log ends with its start.
     let next = seen[0] ?? this.log.tail
-    const upTo = seen[0]?.offset ?? next.offset + (next.text === '' ? 1 : 0)
+    const upTo = seen[0]?.offset ?? next.offset + 1
     const older = tail.entries.filter(({ offset, isEnd }) => offset < upTo && !isEnd).map(entry => new Item(tail.epoch, entry))
     for (const item of older.toReversed()) {
       item.next = next

@@ -35,12 +35,14 @@ export class Merge implements Flow {
 
   async start (from: From): Promise<Start> {
     await (this.#following ??= this.#follow())
-    const starts = await Promise.all(this.#channels.map((channel, index) => channel.start(this.#fromOf(from, index))))
+    const starts = await Promise.all(this.#channels.map(async (channel, index) => {
+      return { channel, start: await channel.start(this.#fromOf(from, this.#tags[index])) }
+    }))
     // From here on nothing may be waited for: the logs of the channels and this one stand at the same place.
     // An ID says what the client has: of a channel that begins with a gap, nothing new before that was told.
-    const at: Places = starts.map(({ at, id, first }) => first[0]?.gap === undefined ? at : fromId(id))
+    const at: Places = starts.map(({ start: { at, id, first } }) => first[0]?.gap === undefined ? at : fromId(id))
     const id = typeof from === 'object' ? from.id : this.#idOf(at)
-    const first = starts.flatMap((start, index) => this.#missed(start, index, at, id.slice(0, LONGEST_ID)))
+    const first = starts.flatMap(({ channel, start }, index) => this.#missed(channel, start, index, at, id.slice(0, LONGEST_ID)))
     return { id, at: NOWHERE, first, after: this.log.tail }
   }
 
@@ -76,8 +78,7 @@ export class Merge implements Flow {
   }
 
   /** What a reader has missed of one of the channels; it moves that channel's place on. */
-  #missed ({ first, after }: Start, index: number, at: Places, has: string): Item[] {
-    const { log } = this.#channels[index] ?? this
+  #missed ({ log }: LiveChannel, { first, after }: Start, index: number, at: Places, has: string): Item[] {
     const items = [...first]
     for (let item = log.next(after); item !== undefined; item = log.next(item)) items.push(item)
     return items.flatMap(item => this.#pickOf(item, index, at, has) ?? [])
@@ -98,9 +99,9 @@ export class Merge implements Flow {
     return at.length === 1 && only !== undefined ? toId(only) : toCursor(this.#tags, at)
   }
 
-  #fromOf (from: From, index: number): From {
+  #fromOf (from: From, tag: string | undefined): From {
     if (typeof from === 'string' || this.#channels.length === 1) return from
-    const position = fromCursor(from.id).get(this.#tags[index] ?? '')
+    const position = fromCursor(from.id).get(String(tag))
     return position === undefined ? from : { id: toId(position) }
   }
 }

@@ -80,7 +80,7 @@ export class Upstream implements BackplaneListener {
     this.#unsubscribe = unsubscribe
     const tail = await this.read(Number.MAX_SAFE_INTEGER)
     this.#anew(tail)
-    this.#goOn()
+    this.#goOn(0)
   }
 
   /** Takes a message, if it is not one for which others have to be read. */
@@ -98,6 +98,7 @@ export class Upstream implements BackplaneListener {
 
   async #readOn (): Promise<void> {
     this.#isInterrupted = false
+    const known = this.#early.length
     const { epoch, offset } = this.#top
     let tail = await this.read(offset)
     if (tail.epoch !== epoch) tail = await this.read(0)
@@ -108,7 +109,7 @@ export class Upstream implements BackplaneListener {
     } else {
       this.#anew(tail)
     }
-    this.#goOn()
+    this.#goOn(known)
   }
 
   #anew (tail: Tail): void {
@@ -124,14 +125,16 @@ export class Upstream implements BackplaneListener {
   }
 
   /**
-   * Takes what came while something was read. What the reading does not explain is of an epoch that is over, or of one
-   * that cannot be read yet: it is left, and after a while read once more.
+   * Takes what came while something was read. What a later reading does not explain either is of an epoch that is over,
+   * or of one that cannot be read yet: that is asked for once more, after a while.
+   *
+   * @param known how many had come before the reading
    */
-  #goOn (): void {
+  #goOn (known: number): void {
     this.#isReading = false
-    const isExplained = this.#early.splice(0).map(([epoch, entry]) => this.#take(epoch, entry)).every(Boolean)
-    if (this.#isInterrupted) this.#catchUp()
-    else if (!isExplained) this.#alarm.setIn(RETRY_MS, () => { this.#catchUp() })
+    const unexplained = this.#early.splice(0).flatMap(([epoch, entry], index) => this.#take(epoch, entry) ? [] : index)
+    if (this.#isInterrupted || unexplained.some(index => index >= known)) this.#catchUp()
+    else if (unexplained.length > 0) this.#alarm.setIn(RETRY_MS, () => { this.#catchUp() })
   }
 
   #fail (error: unknown): void {
