@@ -1,3 +1,5 @@
+import type { GAP, Gap } from './channel/gap'
+
 /**
  * The fields of one event (WHATWG HTML 9.2.6). At least one of them must be there.
  *
@@ -23,7 +25,7 @@ export type AnyEvents = Record<string, unknown>
 /** What a source may yield: fields, or a string that is the data of an unnamed event. */
 export type SseEvent<Events extends object = AnyEvents> = string extends keyof Events
   ? string | EventFields
-  : NamedEvent<Events> | UnnamedEvent<Events> | EventWithoutData
+  : NamedEvent<Events> | UnnamedEvent<Events> | EventWithoutData | GapEvent
 
 type NamedEvent<Events, Names extends keyof Events = Exclude<keyof Events, 'message'>> = {
   [Name in Names & string]: { event: Name, data: Events[Name] } & EventFields<Events[Name]>
@@ -32,6 +34,12 @@ type NamedEvent<Events, Names extends keyof Events = Exclude<keyof Events, 'mess
 type UnnamedEvent<Events> = Events extends { message: infer Data }
   ? ({ event?: 'message' | undefined, data: Data } & EventFields<Data>) | (string extends Data ? string : never)
   : never
+
+/** What an iteration of a channel gives where events are missing, and may be passed on wherever events are declared. */
+interface GapEvent extends EventFields<Gap> {
+  event: typeof GAP
+  data: Gap
+}
 
 interface EventWithoutData extends EventFields<undefined> {
   event?: undefined

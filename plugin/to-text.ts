@@ -1,3 +1,4 @@
+import { GAP } from './channel/gap'
 import { FST_ERR_SSE_EVENT, FST_ERR_SSE_FIELD } from './errors'
 import type { Serializer } from './event'
 import { show } from './inspect'
@@ -25,7 +26,8 @@ export function bySerializer (serialize: Serializer): ToText {
  */
 export function bySchema (serializers: ReadonlyMap<string, Serializer>): ToText {
   return (data, event) => {
-    const serialize = serializers.get(event)
+    // Whoever iterates a channel is given its gaps too.
+    const serialize = serializers.get(event) ?? (event === GAP ? JSON.stringify : undefined)
     if (serialize === undefined) {
       throw new FST_ERR_SSE_EVENT(`there is no schema for an event named ${show(event)}, only for ${[...serializers.keys()].join(', ')}`)
     }

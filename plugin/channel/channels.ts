@@ -5,8 +5,9 @@ import type { SseEvent } from '../event'
 import { show } from '../inspect'
 import type { OpenTotals, StatsSnapshot } from '../stats'
 import { bySerializer, type ToText } from '../to-text'
-import { Channel, type EventOf } from './channel'
+import { Channel } from './channel'
 import { resolveChannelOptions, type ChannelOptions, type TypedChannelOptions } from './channel-options'
+import type { Declared } from './flows'
 import type { ChannelEvent } from './item'
 import { MAX_CHANNELS_IN_CURSOR } from './position'
 import { Subscription, type Common, type MapOptions, type MappedEvent, type SubscribeOptions } from './subscription'
@@ -16,6 +17,12 @@ const NAME = /^[0-9A-Za-z._~:@/+=-]{1,128}$/
 /** The types of a channel's events, from its schemas by the type provider. */
 type EventsOf<Schemas, TypeProvider extends FastifyTypeProvider> =
   { [Name in keyof Schemas & string]: (TypeProvider & { schema: Schemas[Name] })['serializer'] }
+
+/** Channels, or their names. */
+type Readable = ReadonlyArray<string | (Declared & AsyncIterable<ChannelEvent>)>
+
+/** What comes out of a channel; of one by its name, anything. */
+type EventIn<Source> = Source extends AsyncIterable<infer Event extends ChannelEvent> ? Event : ChannelEvent
 
 /** What the channels of a registration are made with. */
 export interface Means extends Common {
@@ -70,9 +77,9 @@ export class EventChannels<TypeProvider extends FastifyTypeProvider = FastifyTyp
    * @throws FST_ERR_SSE_CHANNEL for a name that was not declared, a channel that comes twice, or too many
    * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
    */
-  subscribe<Mapped extends SseEvent> (channels: ReadonlyArray<string | Channel>, options: MapOptions<ChannelEvent, Mapped>): Subscription<MappedEvent<Mapped>>
-  subscribe<Events extends object> (channels: ReadonlyArray<string | Channel<Events>>, options?: SubscribeOptions<EventOf<Events> & ChannelEvent>): Subscription<EventOf<Events> & ChannelEvent>
-  subscribe (channels: ReadonlyArray<string | Channel>, options: SubscribeOptions = {}): Subscription {
+  subscribe<const Channels extends Readable, Mapped extends SseEvent> (channels: Channels, options: MapOptions<EventIn<Channels[number]>, Mapped>): Subscription<MappedEvent<Mapped>>
+  subscribe<const Channels extends Readable> (channels: Channels, options?: SubscribeOptions<EventIn<Channels[number]>>): Subscription<EventIn<Channels[number]>>
+  subscribe (channels: Readable, options: SubscribeOptions = {}): Subscription {
     const chosen = channels.map(channel => typeof channel === 'string' ? this.#find(channel) : channel)
     const names = chosen.map(({ name }) => name)
     if (chosen.length === 0 || chosen.length > MAX_CHANNELS_IN_CURSOR || new Set(names).size < names.length) {
@@ -105,6 +112,6 @@ export class EventChannels<TypeProvider extends FastifyTypeProvider = FastifyTyp
   }
 }
 
-function byName (one: Channel, other: Channel): number {
+function byName (one: Declared, other: Declared): number {
   return one.name < other.name ? -1 : 1
 }

@@ -79,7 +79,7 @@ export class Cursor {
     let dropped = this.#own.filter(isNoGap).length - left.length
     this.#own = []
     this.#kept = 0
-    while (this.waiting > bytes && this.#next() !== undefined) dropped++
+    for (let item = this.#nextOver(bytes); item !== undefined; item = this.#nextOver(bytes)) if (isNoGap(item)) dropped++
     const { id } = this.#after
     // What was left is older than where the log goes on: whoever is cut off in between is to come back for the rest.
     const gap = { channel: this.#name, reason: 'dropped' as const, requested: this.#lastId, resumedAt: id }
@@ -92,7 +92,7 @@ export class Cursor {
   #newestOfEach (bytes: number): Item[] {
     const newest = new Map<string, Item>()
     const items = this.#own.filter(isNoGap).reverse()
-    for (let item = this.#next(); item !== undefined; item = this.#next()) items.push(item)
+    for (let item = this.#next(); item !== undefined; item = this.#next()) if (isNoGap(item)) items.push(item)
     let size = 0
     for (const item of items.reverse()) {
       if (newest.has(item.event) || (size += item.size) > bytes) continue
@@ -106,6 +106,10 @@ export class Cursor {
     const next = this.#log.next(this.#after)
     if (next !== undefined) this.#moveTo(next)
     return next
+  }
+
+  #nextOver (bytes: number): Item | undefined {
+    return this.waiting > bytes ? this.#next() : undefined
   }
 
   #moveTo (item: Item): void {

@@ -46,6 +46,8 @@ export class LiveChannel implements Flow, Downstream {
   #backfilling: Promise<void> | undefined
   #epoch: Epoch = { epoch: '' }
   #beganAt = 0
+  // An epoch that was found to be none of this channel's.
+  #strange = ''
 
   constructor (name: string, backplane: Backplane, limits: HistoryLimits) {
     this.name = name
@@ -58,6 +60,7 @@ export class LiveChannel implements Flow, Downstream {
     await this.#upstream.begun
     if (from === 'latest') return { id: this.log.tail.id, at: this.log.tail, first: [], after: this.log.tail }
     const position = from === 'earliest' ? undefined : fromId(from.id)
+    if (position !== undefined && this.#isNews(position)) await this.#meet(position)
     if (from === 'earliest' || (position !== undefined && !this.#isAtHand(position))) await this.#backfillOnce()
     this.expire(Date.now())
     return from === 'earliest' ? this.#startAfter(this.#history.floor) : this.#resume(from.id, position)
@@ -111,6 +114,17 @@ export class LiveChannel implements Flow, Downstream {
     for (const follower of this.followers) follower.item(item)
   }
 
+  /** Whether another process may know more of a position than this one does by now. */
+  #isNews ({ epoch, offset }: Position): boolean {
+    if (epoch === this.#epoch.epoch) return offset > this.log.tail.offset
+    return epoch !== this.#strange && this.#epoch.continues?.some(one => one.epoch === epoch) !== true
+  }
+
+  async #meet ({ epoch }: Position): Promise<void> {
+    await this.#upstream.read(false)
+    this.#strange = epoch
+  }
+
   #isAtHand ({ epoch, offset }: Position): boolean {
     return epoch === this.#epoch.epoch && offset >= this.#history.floor
   }
@@ -126,14 +140,9 @@ export class LiveChannel implements Flow, Downstream {
 
   /** Puts what the backplane has kept before what this process has seen. */
   async #backfill (): Promise<void> {
-    const tail = await this.#upstream.read(0)
+    const tail = await this.#upstream.read(true)
     // What this process has let go of already is newer than all that would come before it.
     if (this.#history.floor > this.#beganAt) return
-    // An epoch that nobody here knows yet is about to be told.
-    if (tail.epoch !== this.#epoch.epoch) {
-      this.#backfilling = undefined
-      return
-    }
     const seen = this.#history.after(0)
     // Where nothing is kept here, nothing has come since the channel began: the log ends with its start.
     let next = seen[0] ?? this.log.tail

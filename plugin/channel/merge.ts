@@ -79,9 +79,12 @@ export class Merge implements Flow {
 
   /** What a reader has missed of one of the channels; it moves that channel's place on. */
   #missed ({ log }: LiveChannel, { first, after }: Start, index: number, at: Places, has: string): Item[] {
-    const items = [...first]
-    for (let item = log.next(after); item !== undefined; item = log.next(item)) items.push(item)
-    return items.flatMap(item => this.#pickOf(item, index, at, has) ?? [])
+    const later: Item[] = []
+    for (let item = log.next(after); item !== undefined; item = log.next(item)) later.push(item)
+    return [
+      ...first.flatMap(item => this.#pickOf(item, index, at, has) ?? []),
+      ...later.flatMap(item => this.#pickOf(item, index, at, this.#idOf(at)) ?? [])
+    ]
   }
 
   /** @param has the ID of what a reader has, for a gap */

@@ -35,6 +35,7 @@ export class Upstream implements BackplaneListener {
   #top: Position = { epoch: '', offset: 0 }
   #isReading = true
   #isInterrupted = false
+  #asked: Array<{ isWhole: boolean, resolve (tail: Tail): void, reject (error: unknown): void }> = []
   #early: Array<[epoch: string, entry: Entry]> = []
   #isStopped = false
 
@@ -59,13 +60,17 @@ export class Upstream implements BackplaneListener {
   }
 
   /**
-   * Reads what is kept after an offset, as soon as it can be.
+   * Reads what has come by now, as soon as it can be read, and brings what of it is new.
    *
+   * @param isWhole whether all that is kept is read, and not only what is new
    * @throws FST_ERR_SSE_CHANNEL when there are too many channels
    * @throws FST_ERR_SSE_BACKPLANE when the backplane was closed, or this was stopped
    */
-  async read (after: number): Promise<Tail> {
-    return this.#patiently(() => this.#backplane.read(this.#channel, after, this.#limits))
+  read (isWhole: boolean): Promise<Tail> {
+    return new Promise((resolve, reject) => {
+      this.#asked.push({ isWhole, resolve, reject })
+      this.#catchUp()
+    })
   }
 
   stop (): void {
@@ -78,7 +83,7 @@ export class Upstream implements BackplaneListener {
     const unsubscribe = await this.#patiently(() => this.#backplane.subscribe(this.#channel, this))
     if (this.#isStopped) return unsubscribe()
     this.#unsubscribe = unsubscribe
-    const tail = await this.read(Number.MAX_SAFE_INTEGER)
+    const tail = await this.#readAfter(Number.MAX_SAFE_INTEGER)
     this.#anew(tail)
     this.#goOn(0)
   }
@@ -97,19 +102,35 @@ export class Upstream implements BackplaneListener {
   }
 
   async #readOn (): Promise<void> {
-    this.#isInterrupted = false
+    const asked = this.#asked.splice(0)
+    const isOwn = this.#isInterrupted || this.#early.length > 0
     const known = this.#early.length
+    this.#isInterrupted = false
+    try {
+      const tail = await this.#readNew(asked.some(({ isWhole }) => isWhole))
+      for (const { resolve } of asked) resolve(tail)
+    } catch (error) {
+      for (const { reject } of asked) reject(error)
+      if (isOwn) throw error
+    }
+    this.#goOn(known)
+  }
+
+  async #readNew (isWhole: boolean): Promise<Tail> {
     const { epoch, offset } = this.#top
-    let tail = await this.read(offset)
-    if (tail.epoch !== epoch) tail = await this.read(0)
+    let tail = await this.#readAfter(isWhole ? 0 : offset)
+    if (tail.epoch !== epoch) tail = await this.#readAfter(0)
     if (tail.epoch === epoch && tail.floor <= offset) {
-      // All of it was read again, where the epoch was another for a moment.
       for (const entry of tail.entries) if (entry.offset > offset) this.#bring(entry)
       if (tail.isEnded) this.#downstream.end(tail)
     } else {
       this.#anew(tail)
     }
-    this.#goOn(known)
+    return tail
+  }
+
+  #readAfter (offset: number): Promise<Tail> {
+    return this.#patiently(() => this.#backplane.read(this.#channel, offset, this.#limits))
   }
 
   #anew (tail: Tail): void {
@@ -133,7 +154,7 @@ export class Upstream implements BackplaneListener {
   #goOn (known: number): void {
     this.#isReading = false
     const unexplained = this.#early.splice(0).flatMap(([epoch, entry], index) => this.#take(epoch, entry) ? [] : index)
-    if (this.#isInterrupted || unexplained.some(index => index >= known)) this.#catchUp()
+    if (this.#isInterrupted || this.#asked.length > 0 || unexplained.some(index => index >= known)) this.#catchUp()
     else if (unexplained.length > 0) this.#alarm.setIn(RETRY_MS, () => { this.#catchUp() })
   }
 

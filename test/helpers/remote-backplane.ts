@@ -3,9 +3,15 @@ import type { Backplane, BackplaneListener, BackplaneState, Entry, Message, Posi
 import { FST_ERR_SSE_BACKPLANE, FST_ERR_SSE_CHANNEL_CLOSED } from '../../plugin/errors'
 import type { Ledger } from './ledger'
 
+interface Subscription {
+  readonly channel: string
+  readonly listener: BackplaneListener
+  readonly queue: Array<[epoch: string, entry: Entry]>
+}
+
 /**
- * A backplane as one over a network is: all that it does takes a while, it can lose what it should bring, be out of
- * reach, and be replaced by another that has only a part of what it had. It keeps what the ledger says.
+ * A server's connection to a backplane as one over a network is: all that it does takes a while, it may lose or hold back
+ * what it should bring, and be cut. The backplane keeps what the ledger says.
  */
 export class RemoteBackplane implements Backplane {
   state: BackplaneState = 'connected'
@@ -13,35 +19,37 @@ export class RemoteBackplane implements Backplane {
   pending = 0
   readonly #ledger: Ledger
   readonly #delays: readonly number[]
-  #delay = 0
-  #epoch = 0
+  readonly #all: Set<RemoteBackplane>
+  readonly #subscriptions = new Set<Subscription>()
+  #asked = 0
   #isReachable = true
   #isDeaf = false
-  readonly #subscriptions = new Set<Subscription>()
+  #isHeld = false
 
-  /** @param delays turns of the event loop, round and round */
-  constructor (ledger: Ledger, delays: readonly number[]) {
+  /**
+   * @param delays turns of the event loop, round and round
+   * @param all connections to the backplane
+   */
+  constructor (ledger: Ledger, delays: readonly number[], all: Set<RemoteBackplane>) {
     this.#ledger = ledger
     this.#delays = delays
-    for (const channel of ledger.names) ledger.begin(channel, `r${this.#epoch++}`)
+    this.#all = all.add(this)
   }
-
-  onStateChange (): void {}
 
   /** Whether those who ask now are answered. */
   get works (): boolean {
     return this.#isReachable && !this.#isDeaf
   }
 
+  onStateChange (): void {}
+
   async publish (channel: string, message: Message): Promise<Position> {
     return this.#ask(() => {
-      const era = this.#ledger.current(channel)
-      if (era.isEnded) throw new FST_ERR_SSE_CHANNEL_CLOSED(channel)
+      const { epoch, isEnded } = this.#ledger.current(channel)
+      if (isEnded) throw new FST_ERR_SSE_CHANNEL_CLOSED(channel)
       const entry = this.#ledger.add(channel, message)
-      for (const subscription of this.#subscriptions) {
-        if (subscription.channel === channel && !this.#isDeaf) this.#bring(subscription, era.epoch, entry)
-      }
-      return { epoch: era.epoch, offset: entry.offset }
+      for (const connection of this.#all) connection.#hear(channel, epoch, entry)
+      return { epoch, offset: entry.offset }
     })
   }
 
@@ -77,6 +85,7 @@ export class RemoteBackplane implements Backplane {
 
   async close (): Promise<void> {
     this.state = 'down'
+    this.#all.delete(this)
     this.#subscriptions.clear()
   }
 
@@ -89,16 +98,41 @@ export class RemoteBackplane implements Backplane {
 
   /** It works again, and says so. */
   rise (): void {
+    if (this.works) return
     this.#isDeaf = false
     this.#isReachable = true
     this.state = 'connected'
-    for (const { listener } of this.#subscriptions) listener.interrupted()
+    for (const channel of this.#ledger.names) this.interrupt(channel)
   }
 
-  /** It is replaced by another, which has what was published up to an offset, or nothing. */
-  replace (channel: string, upTo: number | undefined): void {
-    this.#ledger.begin(channel, `r${this.#epoch++}`, upTo)
-    for (const { listener, channel: subscribed } of this.#subscriptions) if (subscribed === channel) listener.interrupted()
+  /** What it brings comes later: not before it is not held any more. */
+  hold (isHeld: boolean): void {
+    this.#isHeld = isHeld
+    for (const subscription of isHeld ? [] : this.#subscriptions) this.#bring(subscription)
+  }
+
+  /** Messages of a channel may have been missed. */
+  interrupt (interrupted: string): void {
+    for (const { listener, channel } of this.#subscriptions) {
+      if (channel === interrupted) this.#wait().then(() => { listener.interrupted() })
+    }
+  }
+
+  #hear (published: string, epoch: string, entry: Entry): void {
+    for (const subscription of this.#isDeaf ? [] : this.#subscriptions) {
+      const { channel, queue } = subscription
+      if (channel === published && queue.push([epoch, entry]) === 1) this.#bring(subscription)
+    }
+  }
+
+  /** In order, each after a while of its own. */
+  async #bring ({ queue, listener }: Subscription): Promise<void> {
+    for (let [next] = queue; next !== undefined && !this.#isHeld; [next] = queue) {
+      await this.#wait()
+      if (this.#isHeld || next !== queue[0]) return
+      queue.shift()
+      if (this.state !== 'down') listener.entry(...next)
+    }
   }
 
   async #ask<Answer> (answer: () => Answer): Promise<Answer> {
@@ -109,27 +143,10 @@ export class RemoteBackplane implements Backplane {
     return given
   }
 
-  /** In order, each after a while of its own. */
-  async #bring (subscription: Subscription, epoch: string, entry: Entry): Promise<void> {
-    const { queue, listener } = subscription
-    if (queue.push([epoch, entry]) > 1) return
-    while (queue[0] !== undefined) {
-      await this.#wait()
-      if (this.#subscriptions.has(subscription)) listener.entry(...queue[0])
-      queue.shift()
-    }
-  }
-
   async #wait (): Promise<void> {
     this.pending++
-    const turns = this.#delays[this.#delay++ % this.#delays.length] ?? 0
+    const turns = this.#delays[this.#asked++ % this.#delays.length] ?? 0
     for (let turn = 0; turn < turns; turn++) await setImmediate()
     this.pending--
   }
-}
-
-interface Subscription {
-  readonly channel: string
-  readonly listener: BackplaneListener
-  readonly queue: Array<[epoch: string, entry: Entry]>
 }
