@@ -1,6 +1,5 @@
 import { setTimeout } from 'node:timers/promises'
 import type { Backplane, BackplaneListener, Entry, HistoryLimits, Position, Tail } from '../backplane/types'
-import { FST_ERR_SSE_BACKPLANE } from '../errors'
 import { Alarm } from '../time'
 
 const RETRY_MS = 1_000
@@ -167,12 +166,17 @@ export class Upstream implements BackplaneListener {
       try {
         return await ask()
       } catch (error) {
-        if (this.#backplane.state === 'down' || !(error instanceof FST_ERR_SSE_BACKPLANE)) throw error
+        if (this.#backplane.state === 'down' || !isAway(error)) throw error
         await setTimeout(RETRY_MS, undefined, { ref: false })
         if (this.#isStopped) throw error
       }
     }
   }
+}
+
+/** By its code: a backplane of the user's own makes its errors itself. */
+function isAway (error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'FST_ERR_SSE_BACKPLANE'
 }
 
 function ignore (): void {}

@@ -1,7 +1,7 @@
 import type { Block } from '../../plugin/channel/block'
 import type { Feed, Sink } from '../../plugin/feed'
 import { Inbox } from './inbox'
-import type { Ledger } from './ledger'
+import type { Ledger, Moment } from './ledger'
 import type { Subscriber } from './subscriber'
 
 /** The server's side of a stream without a socket: its client takes what it is sent at once, or not before it is told to. */
@@ -9,6 +9,8 @@ export class FakeSink implements Sink {
   feed: Feed | undefined
   state: 'open' | 'ended' | 'slow' | 'cut' = 'open'
   queued = 0
+  /** How the channels stood when it was handed a block last. */
+  heldAt: Moment | undefined
   readonly #subscriber: Subscriber
   readonly #inbox: Inbox
   readonly #ledger: Ledger
@@ -36,7 +38,7 @@ export class FakeSink implements Sink {
   block ({ framed, payload }: Block): void {
     if (!this.isFree) this.#failed(new Error('a block came while the sink was not free'))
     if (framed.toString('latin1') !== `${payload.length.toString(16)}\r\n${payload.toString('latin1')}\r\n`) this.#failed(new Error('a block is framed wrongly'))
-    const moment = this.#ledger.moment()
+    const moment = this.heldAt = this.#ledger.moment()
     this.#subscriber.opened(moment)
     this.#inbox.put(payload, moment)
     this.queued = payload.length

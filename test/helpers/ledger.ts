@@ -36,6 +36,7 @@ export class Era {
   }
 
   add (message: Published): Entry {
+    this.#expire()
     const offset = this.messages.push(message)
     if (!message.isEnd) {
       const isReplaced = (kept: number): boolean => this.#limits.isLatest && this.at(kept).event === message.event

@@ -86,8 +86,10 @@ export class Subscriber {
     this.#opened = moment
     if (this.lastId !== '') return
     for (const channel of this.interest.channels) {
-      const at = this.#beginningOf(channel, moment)
-      this.#places.set(channel, { since: this.#isExact ? this.#beginningOf(channel, this.#since) : this.#ledger.beginning(channel), at })
+      const before = at(this.#since, channel)
+      const now = at(moment, channel)
+      const since = this.interest.from === 'latest' && this.#isExact ? { era: before.era, offset: before.top } : this.#ledger.beginning(channel)
+      this.#places.set(channel, { since, at: { era: now.era, offset: this.interest.from === 'latest' ? now.top : now.floor } })
     }
   }
 
@@ -256,11 +258,6 @@ export class Subscriber {
     if (spot.offset > (reason === 'epoch' ? Math.max(floor, shared) : top)) throw new Error('it could go on before')
     const before = at(this.#since, channel)
     if (this.#isExact && reason !== 'epoch' && spot.era === before.era && spot.offset < before.top) throw new Error('it goes on with what comes now')
-  }
-
-  #beginningOf (channel: string, moment: Moment): Spot {
-    const { era, top, floor } = at(moment, channel)
-    return { era, offset: this.interest.from === 'latest' ? top : floor }
   }
 
   #placeIn (channel: string): Place {
