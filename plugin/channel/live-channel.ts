@@ -13,7 +13,8 @@ export type From = 'latest' | 'earliest' | { readonly id: string }
 /** Hears of each event of a channel as it comes, before those who read its log. */
 export interface Follower {
   item (item: Item): void
-  closed (): void
+  /** @param at where the channel ended */
+  closed (at: Position): void
   failed (error: unknown): void
 }
 
@@ -99,9 +100,10 @@ export class LiveChannel implements Flow, Downstream {
   }
 
   end ({ epoch, offset }: Position): void {
-    this.log.append(Item.start({ epoch, offset }))
+    const at = { epoch, offset }
+    this.log.append(Item.start(at))
     this.log.close()
-    for (const follower of this.followers) follower.closed()
+    for (const follower of this.followers) follower.closed(at)
   }
 
   fail (error: unknown): void {

@@ -59,12 +59,15 @@ export class Merge implements Flow {
       const follower = {
         item: (item: Item) => { this.#take(item, index, at) },
         failed: (error: unknown) => { this.log.fail(error) },
-        closed: () => { if (this.#channels.every(({ log }) => log.isClosed)) this.log.close() }
+        closed: (place: Position) => {
+          at[index] = place
+          if (this.#channels.every(({ log }) => log.isClosed)) this.log.close()
+        }
       }
       this.#followers.push([channel, follower])
       channel.followers.add(follower)
       at[index] = channel.log.tail
-      if (channel.log.isClosed) follower.closed()
+      if (channel.log.isClosed) follower.closed(channel.log.tail)
     })
   }
 

@@ -61,7 +61,7 @@ export class Era {
 
   /** Where a place of an epoch is in this one, if they have it in common. */
   carry ({ era, offset }: Spot): number | undefined {
-    return era === this || offset <= (this.continues.get(era) ?? -1) ? offset : undefined
+    return era === this || offset <= (this.continues.get(era) ?? era.continues.get(this) ?? -1) ? offset : undefined
   }
 
   get #bytes (): number {

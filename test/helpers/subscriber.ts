@@ -185,6 +185,8 @@ export class Subscriber {
 
   /** Nothing that is wanted lies between a place and a spot. */
   #assertContiguous (channel: string, { since, at, keptUpTo = at }: Place, { era, offset }: Spot, moment: Moment): void {
+    // Where it began was known in an epoch that its server may not have heard of yet.
+    if (since !== at && this.#ledger.isLater(channel, at.era, era)) return
     const from = era.carry(keptUpTo)
     if (from === undefined && since === at) throw new Error(`no gap was told between ${idOf(at)} and ${era.epoch} of ${channel}`)
     if (from === undefined) return
