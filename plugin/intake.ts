@@ -26,7 +26,6 @@ export class Intake {
   }
 
   open (): void {
-    if (this.#state !== 'unopened') return
     this.#state = 'opened'
     try {
       const source = typeof this.#source === 'function'

@@ -201,6 +201,34 @@ t.test('maxSubscribers', async t => {
     t.equal(channel.subscribers, 1)
   })
 
+  t.test('sends an EventSource away that comes too late by a time to come back, not for ever', async t => {
+    const asked = deferred()
+    const answer = deferred<boolean>()
+    let count = 0
+    const { url, channel } = await serveChannel(t, {
+      maxSubscribers: 1,
+      authorize: () => {
+        if (++count === 2) asked.resolve()
+        return answer.promise
+      }
+    })
+    const bodies: Array<Promise<string>> = []
+    const request = async (): Promise<number> => {
+      const response = await fetch(url, { headers: { accept: 'text/event-stream' }, signal: left.signal })
+      bodies.push(response.text())
+      return response.status
+    }
+    const left = new AbortController()
+    const statuses = Promise.all([request(), request()])
+    await asked.promise
+    answer.resolve(true)
+    t.same(await statuses, [200, 200])
+    t.match(await Promise.race(bodies), /^retry: \d+\n$/)
+    t.equal(channel.subscribers, 1)
+    left.abort()
+    await Promise.allSettled(bodies)
+  })
+
   t.test('holds for channels that a source function returns', async t => {
     const { url, channel, read } = await serveChannel(t, { maxSubscribers: 1 }, {}, (app, channel) => {
       app.get('/function', (request, reply) => reply.sse(async () => channel))
