@@ -103,11 +103,10 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   get isFree (): boolean {
-    return this.#state !== 'closed' && this.#outlet.isFree
+    return this.#isOurs() && this.#outlet.isFree
   }
 
   block (block: Block): void {
-    if (!this.#isOurs()) return
     if (this.#state === 'priming') this.#open('')
     this.#events += block.events
     this.#outlet.pass(block)
