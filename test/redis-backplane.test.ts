@@ -163,6 +163,14 @@ t.test('over one Redis', async t => {
     t.ok(Number(await server.command('PTTL', 'app:{forever}:history')) > 365 * 24 * HOUR, 'for years, where there is no age')
   })
 
+  t.test('what is too old is not read, also while Redis keeps it still', async t => {
+    const channel = await openRedis(t, { url }, 'old')
+    await channel.publishAll(['1', '2'])
+    const { floor, entries } = await channel.backplane.read(channel.name, 0, { ...HISTORY, maxAge: 0 })
+    t.strictSame({ floor, entries }, { floor: 2, entries: [] })
+    t.equal((await channel.read(0)).entries.length, 2)
+  })
+
   t.test('a channel that is listened to is remembered, however long nobody publishes', async t => {
     mock.timers.enable({ apis: ['setInterval'] })
     t.teardown(() => { mock.timers.reset() })
