@@ -1,18 +1,18 @@
 import type { FastifyReply } from 'fastify'
-import { Body, type BodyEvents } from './body'
+import type { Body, BodyEvents } from './body'
 import { isAbort, type CloseReason } from './close-reason'
 import type { Block } from './channel/block'
-import { cut, failTransform, isGone, liftTimeouts, onClosed } from './connection'
+import { cut, isGone, onClosed } from './connection'
 import { encodeEvent, encodeRetry, HEARTBEAT } from './encode'
+import { EventResponse } from './event-response'
 import type { Sink } from './feed'
 import { show } from './inspect'
 import { Intake } from './intake'
 import type { Place } from './limits'
-import { lineTo, type Target } from './line'
+import type { Target } from './line'
 import type { Expiry, ResolvedOptions } from './options'
 import { lastWords } from './last-words'
-import { Outlet } from './outlet'
-import { isBodyless, isEventSource, removeHeaders, setHeaders, writeHead } from './response'
+import { isBodyless, isEventSource } from './response'
 import type { Shared } from './shared'
 import type { StreamSignal } from './signal'
 import type { Source } from './source'
@@ -28,20 +28,16 @@ const FAREWELL_MS = 1_000
  * the headers, then `open`. It is `closed` once, for one reason; the response may take a little longer.
  */
 export class EventStream implements Sink, BodyEvents {
-  readonly body = new Body(this)
   readonly #reply: FastifyReply
   readonly #options: ResolvedOptions
   readonly #expiry: Expiry | undefined
   readonly #shared: Shared
   readonly #place: Place
   readonly #intake: Intake
+  readonly #response: EventResponse
   readonly #alarm = new Alarm()
   readonly #startedAt = performance.now()
   #state: 'waiting' | 'priming' | 'open' | 'closed' = 'waiting'
-  readonly #outlet = new Outlet(() => { this.#intake.resume() })
-  #transform: Target | undefined
-  #endsHere = false
-  #restoreTimeouts: (() => void) | undefined
   #shuttingDown = false
   #settled = nothing
   #events = 0
@@ -53,17 +49,20 @@ export class EventStream implements Sink, BodyEvents {
     this.#shared = shared
     this.#place = place
     this.#intake = new Intake(source, this, { request: reply.request, options }, signal)
-    setHeaders(reply)
+    this.#response = new EventResponse(reply, options, shared, this, () => { this.#intake.resume() })
     shared.open.add(this)
     onClosed(reply, () => { this.#responseClosed() })
+  }
+
+  /** What is given to `reply.send`. */
+  get body (): Body {
+    return this.#response.body
   }
 
   start (target: Target, endTarget: boolean): void {
     if (this.#state !== 'waiting') return
     this.#state = 'priming'
-    this.#outlet.attach(target, endTarget)
-    if (target !== this.#reply.raw) this.#transform = target
-    this.#endsHere = endTarget && target === this.#reply.raw
+    this.#response.attach(target, endTarget)
     if (isBodyless(this.#reply)) return this.#finish('finished')
     if (this.#shuttingDown) return this.#sayFarewell()
     this.#intake.open()
@@ -94,8 +93,8 @@ export class EventStream implements Sink, BodyEvents {
       const text = encodeEvent(event, this.#options.toText)
       this.#events++
       if (this.#state === 'priming') this.#open(text)
-      else this.#outlet.write(text)
-      return !this.#outlet.isFull
+      else this.#response.outlet.write(text)
+      return !this.#response.outlet.isFull
     } catch (error) {
       this.fail(error)
       return false
@@ -103,23 +102,20 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   get isFree (): boolean {
-    return this.#isOurs() && this.#outlet.isFree
+    return this.#isOurs() && this.#response.outlet.isFree
   }
 
   block (block: Block): void {
     if (this.#state === 'priming') this.#open('')
     this.#events += block.events
-    this.#outlet.pass(block)
+    this.#response.outlet.pass(block)
   }
 
   end (): void {
     if (!this.#isOurs()) return
     if (this.#shuttingDown) return this.#settled()
     if (isGone(this.#reply)) return this.#close('client')
-    // The status that makes an EventSource stop; one that is told to come back would, for ever.
-    if (this.#state === 'priming' && isEventSource(this.#reply.request)) {
-      this.#reply.code(204).removeHeader('content-type').removeHeader('content-encoding')
-    }
+    if (this.#state === 'priming') this.#response.haveNoContent()
     this.#finish('finished')
   }
 
@@ -131,23 +127,19 @@ export class EventStream implements Sink, BodyEvents {
       this.#settled()
     } else if (this.#state === 'open') {
       log.error({ err: error }, 'event stream failed')
-      this.#outlet.write(lastWords(error, this.#reply.request, this.#options))
-      this.#outlet.drain(() => { cut(this.#reply) })
+      this.#response.outlet.write(lastWords(error, this.#reply.request, this.#options))
+      this.#response.breakOff()
       this.#close('error')
     } else {
       this.#close('error')
-      removeHeaders(this.#reply)
-      const err = error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error })
-      this.#shared.forget(this.#reply)
-      this.body.fail(err)
-      if (this.#transform !== undefined) failTransform(this.#transform, err, this.#reply)
+      this.#response.refuse(error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error }))
     }
   }
 
   turnAway (error: Error): void {
     if (this.#state !== 'priming' || !isEventSource(this.#reply.request)) return this.fail(error)
     this.#open('')
-    this.#outlet.write(encodeRetry(draw(this.#options.shutdown.retry)))
+    this.#response.outlet.write(encodeRetry(draw(this.#options.shutdown.retry)))
     this.#finish('limit')
   }
 
@@ -160,7 +152,7 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   get queued (): number {
-    return this.#outlet.queued
+    return this.#response.outlet.queued
   }
 
   get isOpen (): boolean {
@@ -169,7 +161,7 @@ export class EventStream implements Sink, BodyEvents {
 
   /** What the client was sent, or is about to be. */
   get sent (): { events: number, bytes: number } {
-    return { events: this.#events, bytes: this.#outlet.bytes }
+    return { events: this.#events, bytes: this.#response.outlet.bytes }
   }
 
   /**
@@ -196,23 +188,16 @@ export class EventStream implements Sink, BodyEvents {
 
   #open (first: string): void {
     if (!this.#isOurs()) return
-    const { retry, writeTimeout, heartbeat } = this.#options
     try {
-      writeHead(this.#reply)
+      this.#response.sendHead()
     } catch (error) {
       return this.fail(error)
     }
-    // From here on the response is an event stream whatever happens, and no handler timeout is to end it.
-    this.#reply.hijack()
     this.#state = 'open'
     this.#shared.opened(this.#reply.request)
-    if (this.#endsHere) this.body.forget()
     if (!this.#shuttingDown) this.#awaitExpiry()
-    this.#restoreTimeouts = liftTimeouts(this.#reply)
-    this.#shared.stalls.add(this, writeTimeout)
-    if (heartbeat !== false) this.#shared.heartbeats.add(this.#outlet, heartbeat)
-    this.#outlet.open(lineTo(this.#transform ?? this.#reply.raw, this.#reply))
-    this.#outlet.write(retry === undefined ? first : encodeRetry(draw(retry)) + first)
+    this.#shared.stalls.add(this, this.#options.writeTimeout)
+    this.#response.open(first)
   }
 
   #awaitExpiry (): void {
@@ -223,17 +208,17 @@ export class EventStream implements Sink, BodyEvents {
   #sayFarewell (): void {
     if (this.#state === 'priming') this.#open('')
     if (this.#state !== 'open') return
-    this.#outlet.write(encodeRetry(draw(this.#options.shutdown.retry)))
+    this.#response.outlet.write(encodeRetry(draw(this.#options.shutdown.retry)))
     this.#finish('shutdown')
   }
 
   #finish (reason: CloseReason): void {
-    this.#outlet.end(() => { this.body.end() })
+    this.#response.end()
     this.#close(reason)
   }
 
   #tearDown (reason: CloseReason): void {
-    this.#outlet.abandon()
+    this.#response.outlet.abandon()
     this.#close(reason)
     cut(this.#reply)
   }
@@ -242,7 +227,7 @@ export class EventStream implements Sink, BodyEvents {
     const before = this.#state
     this.#state = 'closed'
     this.#alarm.clear()
-    if (this.#options.heartbeat !== false) this.#shared.heartbeats.remove(this.#outlet, this.#options.heartbeat)
+    this.#response.stopHeartbeat()
     this.#place.release()
     if (reason !== 'finished') this.#intake.abort(reason)
     this.#intake.stop()
@@ -254,7 +239,7 @@ export class EventStream implements Sink, BodyEvents {
   /** For the ticker of the write timeout: cuts a client that takes nothing. */
   stallTick (): void {
     // A pipelined response without a socket does not wait for its own client.
-    if (this.#reply.raw.socket === null || !this.#outlet.stallTick()) return
+    if (this.#reply.raw.socket === null || !this.#response.outlet.stallTick()) return
     if (this.#state === 'closed') cut(this.#reply)
     else this.#tearDown('stalled')
   }
@@ -263,11 +248,8 @@ export class EventStream implements Sink, BodyEvents {
     this.#shared.open.delete(this)
     this.#shared.stalls.remove(this, this.#options.writeTimeout)
     this.#alarm.clear()
-    this.#outlet.abandon()
-    this.#restoreTimeouts?.()
-    this.#restoreTimeouts = undefined
+    this.#response.closed()
     if (this.#isOurs()) this.#close('client')
-    if (this.#reply.raw.headersSent) this.body.close()
   }
 
   /** Before a stream is open, somebody else may answer in its place: an error handler, or a handler timeout. */

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { PassThrough, Readable } from 'node:stream'
+import { mock } from 'node:test'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
 import { EventSource, fetch } from 'undici'
@@ -246,6 +247,9 @@ t.test('app.close() ends', async t => {
     const client = await connectTo(t, port, get('/', { connection: 'close' }))
     client.socket.pause()
     await log.find('event stream closed')
+    // It has a second for it, which a busy machine may need for other things.
+    mock.timers.enable({ apis: ['setTimeout'] })
+    t.teardown(() => { mock.timers.reset() })
     const closed = app.close()
     client.socket.resume()
     await client.closed
