@@ -24,9 +24,10 @@ export function turnIsOver (): boolean {
     deadline = now + SLICE_MS
     setImmediate(beginTurn)
   }
-  if (now - lookedAt < FAST_MS) unseen = UNSEEN
+  const isOver = now > deadline
+  if (!isOver && now - lookedAt < FAST_MS) unseen = UNSEEN
   lookedAt = now
-  return now > deadline
+  return isOver
 }
 
 /** Calls `resume` in the next turn of the event loop that has time left. To be called when the turn is over. */
@@ -42,5 +43,12 @@ export function nextTurn (): Promise<void> {
 function beginTurn (): void {
   deadline = 0
   unseen = 0
-  for (let left = waiting.length; left > 0 && !turnIsOver(); left--) waiting.shift()?.()
+  resumeNext(waiting.length)
+}
+
+/** One by one, each when all has run that the one before has set off by a promise: it may have used up the turn. */
+function resumeNext (left: number): void {
+  if (left === 0 || turnIsOver()) return
+  waiting.shift()?.()
+  queueMicrotask(() => { process.nextTick(resumeNext, left - 1) })
 }

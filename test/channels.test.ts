@@ -698,6 +698,20 @@ t.test('subscribe', async t => {
     t.equal(channel.subscribers, 0)
   })
 
+  t.test('a filter that throws for what was missed, after something was sent, tears the stream', async t => {
+    const { url, log, publishAll, channel } = await serveChannel(t, {}, {}, (app, channel) => {
+      const filter = ({ data }: ChannelEvent): boolean => { if (data === 2) throw new Error('no even'); return true }
+      app.get('/failing', (request, reply) => reply.sse(channel.subscribe({ filter })))
+    })
+    const large = 'x'.repeat(40_000)
+    const [first] = await publishAll(0, large, 2, 3)
+    const stream = await read(t, `${url}/failing`, first)
+    t.match(await stream.next(), { data: large })
+    await t.rejects(stream.rest(), 'torn, not ended')
+    t.match(await log.find('event stream failed'), { err: { message: 'no even' } })
+    t.equal(channel.subscribers, 0)
+  })
+
   t.test('from says where a client without an ID begins, and one with an ID goes on from that', async t => {
     const { url, publishAll } = await serveChannel(t, {}, {}, (app, channel) => {
       app.get<{ Querystring: { from: string } }>('/from', (request, reply) => reply.sse(channel.subscribe(request.query)))
@@ -1102,6 +1116,19 @@ t.test('an iteration', async t => {
     t.match(await steps.next(), { id: resumedAt, event: 'gap', data: { channel: 'news', reason: 'dropped', requested: zero, resumedAt } })
     t.match(await steps.take(kept), ids.slice(dropped).map(id => ({ id })))
     await steps.leave()
+  })
+
+  t.test('over maxBuffer throws what its filter throws for what would be dropped', async t => {
+    const channel = await readyChannel(t, {}, { maxBuffer: 190, slow: 'drop-oldest' })
+    await publishAll(channel, 1, 2)
+    const filter = ({ data }: ChannelEvent): boolean => { if (data === 2) throw new Error('no even'); return true }
+    const steps = new Steps(channel.subscribe({ from: 'earliest', filter }))
+    t.match(await steps.next(), { data: 1 })
+    await publishAll(channel, ...'abcdefghi')
+    await setImmediate()
+    t.equal(channel.subscribers, 0, 'it is over')
+    await t.rejects(steps.next(), { message: 'no even' })
+    t.equal(await steps.next(), undefined)
   })
 
   t.test('over maxBuffer is left the newest of each name where slow is latest', async t => {

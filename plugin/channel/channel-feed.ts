@@ -3,7 +3,8 @@ import { FST_ERR_SSE_FORBIDDEN, FST_ERR_SSE_LIMIT } from '../errors'
 import type { Feed, FeedContext, Sink } from '../feed'
 import { hasUnreadableId } from '../last-event-id'
 import type { ResolvedOptions } from '../options'
-import { Cursor } from './cursor'
+import { afterTurn, turnIsOver } from '../turn'
+import { Cursor, type Start } from './cursor'
 import type { Flows, Hold, Member, Selection } from './flows'
 import type { From } from './live-channel'
 import type { Reader } from './log'
@@ -20,6 +21,7 @@ export class ChannelFeed implements Feed, Reader, Member {
   #state: 'new' | 'starting' | 'reading' | 'stopped' = 'new'
   #hold: Hold | undefined
   #cursor: Cursor | undefined
+  #awaitsTurn = false
 
   constructor (selection: Selection, from: From, flows: Flows, sink: Sink, { request, options }: FeedContext) {
     this.#selection = selection
@@ -58,7 +60,7 @@ export class ChannelFeed implements Feed, Reader, Member {
   }
 
   leave (): void {
-    if (this.#state === 'reading') this.#write()
+    this.#attempt(() => { while (this.#writeBlock()); })
     this.#sink.end()
   }
 
@@ -72,16 +74,26 @@ export class ChannelFeed implements Feed, Reader, Member {
   async #start (): Promise<void> {
     await this.#authorize()
     if (this.#isStopped()) return
-    this.#hold = this.#flows.hold(this.#selection, this)
+    const hold = this.#hold = this.#flows.hold(this.#selection, this)
     this.#sink.prime()
-    const { flow } = this.#hold
-    const start = await flow.start(this.#beginning)
+    const start = await hold.flow.start(this.#beginning)
     if (this.#isStopped()) return
-    this.#cursor = new Cursor(flow.log, flow.name, start, this.#flows.stats)
+    hold.flow.log.add(this)
+    // Where many come back, all of them are here at once.
+    if (turnIsOver()) afterTurn(() => { this.#begin(hold, start) })
+    else this.#begin(hold, start)
+  }
+
+  #begin ({ flow: { log, name } }: Hold, start: Start): void {
+    if (this.#isStopped()) return
+    this.#cursor = new Cursor(log, name, start, this.#flows.stats)
     this.#state = 'reading'
-    flow.log.add(this)
+    this.#writeFirst()
+  }
+
+  #writeFirst (): void {
     this.#write()
-    if (!this.#isStopped()) this.#sink.open()
+    if (!this.#isStopped() && !this.#awaitsTurn) this.#sink.open()
   }
 
   /** Nothing of a channel is told, not even whether it is there, before all of them may be read. */
@@ -96,19 +108,45 @@ export class ChannelFeed implements Feed, Reader, Member {
     return id !== '' || hasUnreadableId(headers['last-event-id'], id) ? { id } : this.#from
   }
 
+  /** In turns, so that many who have missed much do not keep the event loop for themselves. */
   #write (): void {
-    while (this.#sink.isFree) {
-      const block = this.#cursor?.block()
-      if (block === undefined) break
-      this.#sink.block(block)
-    }
-    if (this.#cursor?.isAtEnd === true) this.#sink.end()
+    this.#attempt(() => {
+      while (!this.#awaitsTurn) {
+        if (turnIsOver()) this.#awaitTurn()
+        else if (!this.#writeBlock()) break
+      }
+      if (this.#cursor?.isAtEnd === true) this.#sink.end()
+    })
+  }
+
+  /** Gives back whether there was something to write, and room for it. */
+  #writeBlock (): boolean {
+    const block = this.#sink.isFree ? this.#cursor?.block() : undefined
+    if (block !== undefined) this.#sink.block(block)
+    return block !== undefined
+  }
+
+  #awaitTurn (): void {
+    this.#awaitsTurn = true
+    afterTurn(() => {
+      this.#awaitsTurn = false
+      if (this.#state === 'reading') this.#writeFirst()
+    })
   }
 
   #relieve (maxBuffer: number): void {
     const { slow } = this.#options
     if (slow === 'disconnect') return this.#sink.overflow()
-    this.#cursor?.drop(slow, Math.max(0, maxBuffer / 2 - this.#sink.queued))
+    this.#attempt(() => { this.#cursor?.drop(slow, Math.max(0, maxBuffer / 2 - this.#sink.queued)) })
+  }
+
+  /** What was missed is filtered and mapped as it is read, which may throw. */
+  #attempt (read: () => void): void {
+    try {
+      read()
+    } catch (error) {
+      this.fail(error)
+    }
   }
 
   #isStopped (): boolean {

@@ -13,8 +13,8 @@ export interface Start {
   readonly id: string
   /** The place it goes on from, in a stream over one channel. */
   readonly at: Position
-  /** What it reads first: what it has missed, or what nobody else is to see. */
-  readonly first: readonly Item[]
+  /** What it reads first: what it has missed, or what nobody else is to see. May be made only as it is read. */
+  readonly first: Iterable<Item>
   /** The item of the log after which it goes on. */
   readonly after: Item
 }
@@ -24,9 +24,10 @@ export class Cursor {
   readonly #log: Log
   readonly #name: string
   readonly #stats: Stats
-  // What only this reader is to see, the next one last.
-  #own: Item[]
-  // Bytes of that, where it is what a slow reader was left with.
+  #first: Iterator<Item> | undefined
+  // What a slow reader was left with, the next one last.
+  #left: Item[] = []
+  // Bytes of that.
   #kept = 0
   #after: Item
   // Bytes of the log that had passed before the reader came.
@@ -38,11 +39,11 @@ export class Cursor {
     this.#log = log
     this.#name = name
     this.#stats = stats
-    this.#own = first.toReversed()
+    this.#first = first[Symbol.iterator]()
     this.#after = after
     this.#excused = log.behind(after)
     this.#lastId = id
-    stats.replayed(first.filter(isNoGap).length + log.tail.offset - after.offset)
+    stats.replayed(log.tail.offset - after.offset)
   }
 
   /** Bytes that wait for the reader. What it had missed before it came is not among them. */
@@ -50,21 +51,22 @@ export class Cursor {
     return this.#kept + this.#log.behind(this.#after) - this.#excused
   }
 
-  /** Whether the channel has ended, and all of it was read. */
+  /** Whether the channel has ended, and all of it was read. To be asked when there was nothing to read. */
   get isAtEnd (): boolean {
-    return this.#own.length === 0 && this.#log.isClosed && this.#log.next(this.#after) === undefined
+    return this.#first === undefined && this.#left.length === 0 && this.#log.isClosed && this.#log.next(this.#after) === undefined
   }
 
   /** Reads on by one event. */
   item (): Item | undefined {
-    const item = this.#own.pop() ?? this.#next()
+    const item = this.#nextOwn() ?? this.#next()
     if (item !== undefined) this.#hasRead(item)
     return item
   }
 
   /** Reads on by as many events as go well together. */
   block (): Block | undefined {
-    if (this.#own.length > 0) return this.#ownBlock()
+    const own = this.#nextOwn()
+    if (own !== undefined) return this.#ownBlock(own)
     const block = this.#log.blockAfter(this.#after)
     if (block === undefined) return undefined
     this.#moveTo(block.last)
@@ -75,31 +77,29 @@ export class Cursor {
 
   /** Lets go of events until not more than so many bytes wait, and says so by a gap. */
   drop (dropping: Dropping, bytes: number): void {
-    const left = dropping === 'latest' ? this.#newestOfEach(bytes) : []
-    let dropped = this.#own.filter(isNoGap).length - left.length
-    this.#own = []
+    const items: Item[] = []
+    for (let item = this.#nextOwn(); item !== undefined; item = this.#nextOwn()) items.push(item)
     this.#kept = 0
-    for (let item = this.#nextOver(bytes); item !== undefined; item = this.#nextOver(bytes)) if (isNoGap(item)) dropped++
+    const upTo = dropping === 'latest' ? -Infinity : bytes
+    for (let item = this.#nextOver(upTo); item !== undefined; item = this.#nextOver(upTo)) items.push(item)
+    const events = items.filter(isNoGap)
+    const left = dropping === 'latest' ? newestOfEach(events, bytes) : []
     const { id } = this.#after
     // What was left is older than where the log goes on: whoever is cut off in between is to come back for the rest.
     const gap = { channel: this.#name, reason: 'dropped' as const, requested: this.#lastId, resumedAt: id }
-    this.#own = [...left, Item.gap(gap, this.#after, left.length > 0 ? this.#lastId : id)]
-    this.#kept = this.#own.reduce((sum, { size }) => sum + size, 0)
-    this.#stats.dropped(this.#name, dropped)
+    this.#left = [...left, Item.gap(gap, this.#after, left.length > 0 ? this.#lastId : id)]
+    this.#kept = this.#left.reduce((sum, { size }) => sum + size, 0)
+    this.#stats.dropped(this.#name, events.length - left.length)
   }
 
-  /** Reads all, and keeps the newest event of each name; of these too the newest, the last first, up to so many bytes. */
-  #newestOfEach (bytes: number): Item[] {
-    const newest = new Map<string, Item>()
-    const items = this.#own.filter(isNoGap).reverse()
-    for (let item = this.#next(); item !== undefined; item = this.#next()) if (isNoGap(item)) items.push(item)
-    let size = 0
-    for (const item of items.reverse()) {
-      if (newest.has(item.event) || (size += item.size) > bytes) continue
-      newest.set(item.event, item)
-    }
-    this.#own = items
-    return [...newest.values()]
+  /** What only this reader is to see. */
+  #nextOwn (): Item | undefined {
+    const left = this.#left.pop()
+    if (left !== undefined || this.#first === undefined) return left
+    const { value } = this.#first.next()
+    if (value === undefined) this.#first = undefined
+    else if (isNoGap(value)) this.#stats.replayed(1)
+    return value
   }
 
   #next (): Item | undefined {
@@ -117,10 +117,10 @@ export class Cursor {
     this.#after = item
   }
 
-  #ownBlock (): Block {
+  #ownBlock (first: Item): Block {
     let text = ''
     let events = 0
-    for (let item = this.#own.pop(); item !== undefined; item = text.length < LONGEST_BLOCK ? this.#own.pop() : undefined) {
+    for (let item: Item | undefined = first; item !== undefined; item = text.length < LONGEST_BLOCK ? this.#nextOwn() : undefined) {
       this.#hasRead(item)
       text += item.text
       events++
@@ -133,6 +133,17 @@ export class Cursor {
     this.#kept = Math.max(0, this.#kept - size)
     if (gap !== undefined) this.#stats.gap(gap)
   }
+}
+
+/** The newest event of each name; of these too the newest, the last first, up to so many bytes. */
+function newestOfEach (events: readonly Item[], bytes: number): Item[] {
+  const newest = new Map<string, Item>()
+  let size = 0
+  for (const event of events.toReversed()) {
+    if (newest.has(event.event) || (size += event.size) > bytes) continue
+    newest.set(event.event, event)
+  }
+  return [...newest.values()]
 }
 
 function isNoGap ({ gap }: Item): boolean {

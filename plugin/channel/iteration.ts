@@ -57,8 +57,13 @@ export class Iteration implements AsyncIterableIterator<ChannelEvent>, Reader, M
     this.#wake()
     const { maxBuffer, slow } = this.#options
     if (this.#cursor === undefined || this.#cursor.waiting <= maxBuffer) return
-    if (slow === 'disconnect') this.fail(new StreamClosedError('slow'))
-    else this.#cursor.drop(slow, maxBuffer / 2)
+    if (slow === 'disconnect') return this.fail(new StreamClosedError('slow'))
+    try {
+      this.#cursor.drop(slow, maxBuffer / 2)
+    } catch (error) {
+      // What was missed is filtered and mapped as it is read.
+      this.fail(error)
+    }
   }
 
   fail (error: unknown): void {

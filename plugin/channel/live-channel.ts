@@ -31,6 +31,11 @@ export interface Flow {
   start (from: From): Promise<Start>
 }
 
+/** Where a reader of one channel begins. */
+export interface ChannelStart extends Start {
+  readonly first: readonly Item[]
+}
+
 /**
  * A channel that somebody in this process reads: its events in one log, without a hole or with a gap that tells of it,
  * and a copy of the history, which is read once for all who come back.
@@ -57,7 +62,7 @@ export class LiveChannel implements Flow, Downstream {
     this.#upstream = new Upstream(backplane, name, limits, this)
   }
 
-  async start (from: From): Promise<Start> {
+  async start (from: From): Promise<ChannelStart> {
     await this.#upstream.begun
     if (from === 'latest') return { id: this.log.tail.id, at: this.log.tail, first: [], after: this.log.tail }
     const position = from === 'earliest' ? undefined : fromId(from.id)
@@ -159,7 +164,7 @@ export class LiveChannel implements Flow, Downstream {
     for (const item of [...older, ...seen]) this.#history.append(item)
   }
 
-  #resume (id: string, position: Position | undefined): Start {
+  #resume (id: string, position: Position | undefined): ChannelStart {
     const { tail } = this.log
     if (position === undefined) return this.#startWithGap('unknown', id, tail.offset)
     const { position: { offset }, reason } = carryOver(position, this.#history.floor, this.#epoch)
@@ -168,13 +173,13 @@ export class LiveChannel implements Flow, Downstream {
     return this.#startAfter(offset)
   }
 
-  #startWithGap (reason: GapReason, id: string, offset: number): Start {
+  #startWithGap (reason: GapReason, id: string, offset: number): ChannelStart {
     const requested = id.slice(0, LONGEST_ID)
     const start = this.#startAfter(offset)
     return { ...start, id: requested, first: [this.#gap(reason, requested, start.at), ...start.first] }
   }
 
-  #startAfter (offset: number): Start {
+  #startAfter (offset: number): ChannelStart {
     const at = { epoch: this.#epoch.epoch, offset }
     const [item] = this.#limits.isLatest ? [] : this.#history.after(offset - 1, 1)
     return {

@@ -1,13 +1,20 @@
 import type { Position } from '../backplane/types'
 import type { Start } from './cursor'
 import { Item } from './item'
-import type { Flow, Follower, From, LiveChannel } from './live-channel'
+import type { ChannelStart, Flow, Follower, From, LiveChannel } from './live-channel'
 import { Log } from './log'
 import { fromCursor, fromId, LONGEST_ID, tagsOf, toCursor, toId } from './position'
 import type { Pick } from './pick'
 
 /** Where each of the channels stands; nothing where that is not known. */
 type Places = Array<Position | undefined>
+
+/** What a reader has missed of a channel. */
+interface Missed extends ChannelStart {
+  readonly channel: LiveChannel
+  /** Where the log ended when the reader came. */
+  readonly end: number
+}
 
 // A merge has no place of its own.
 const NOWHERE = { epoch: '', offset: 0 }
@@ -42,8 +49,8 @@ export class Merge implements Flow {
     // An ID says what the client has: of a channel that begins with a gap, nothing new before that was told.
     const at: Places = starts.map(({ start: { at, id, first } }) => first[0]?.gap === undefined ? at : fromId(id))
     const id = typeof from === 'object' ? from.id : this.#idOf(at)
-    const first = starts.flatMap(({ channel, start }, index) => this.#missed(channel, start, index, at, id.slice(0, LONGEST_ID)))
-    return { id, at: NOWHERE, first, after: this.log.tail }
+    const missed = starts.map(({ channel, start }) => ({ ...start, channel, end: channel.log.tail.end }))
+    return { id, at: NOWHERE, first: this.#missed(missed, at, id.slice(0, LONGEST_ID)), after: this.log.tail }
   }
 
   stop (): void {
@@ -73,28 +80,33 @@ export class Merge implements Flow {
 
   #take (item: Item, index: number, at: Places): void {
     try {
-      const picked = this.#pickOf(item, index, at, this.#idOf(at))
+      const picked = this.#pickOf(item, index, at)
       if (picked !== undefined) this.log.append(picked)
     } catch (error) {
       this.log.fail(error)
     }
   }
 
-  /** What a reader has missed of one of the channels; it moves that channel's place on. */
-  #missed ({ log }: LiveChannel, { first, after }: Start, index: number, at: Places, has: string): Item[] {
-    const later: Item[] = []
-    for (let item = log.next(after); item !== undefined; item = log.next(item)) later.push(item)
-    return [
-      ...first.flatMap(item => this.#pickOf(item, index, at, has) ?? []),
-      ...later.flatMap(item => this.#pickOf(item, index, at, this.#idOf(at)) ?? [])
-    ]
+  /** What a reader has missed, made as it is read: where many come back, this is most of the work. */
+  * #missed (missed: readonly Missed[], at: Places, has: string): Generator<Item, undefined, undefined> {
+    for (const [index, { channel: { log }, first, after, end }] of missed.entries()) {
+      for (const item of first) {
+        const picked = this.#pickOf(item, index, at, has)
+        if (picked !== undefined) yield picked
+      }
+      for (let item = log.next(after); item !== undefined && item.end <= end; item = log.next(item)) {
+        const picked = this.#pickOf(item, index, at)
+        if (picked !== undefined) yield picked
+      }
+    }
   }
 
-  /** @param has the ID of what a reader has, for a gap */
-  #pickOf (item: Item, index: number, at: Places, has: string): Item | undefined {
+  /** @param has the ID that a reader came with, where it says other places */
+  #pickOf (item: Item, index: number, at: Places, has?: string): Item | undefined {
+    const requested = item.gap === undefined ? '' : has ?? this.#idOf(at)
     at[index] = item
     const id = this.#idOf(at)
-    if (item.gap !== undefined) return Item.gap({ ...item.gap, requested: has, resumedAt: id }, item, id)
+    if (item.gap !== undefined) return Item.gap({ ...item.gap, requested, resumedAt: id }, item, id)
     const picked = this.#pick(item.asEvent)
     if (picked === undefined) return undefined
     return picked === 'as it is' ? item.withId(id) : item.with(picked, id)

@@ -45,9 +45,12 @@ function tagOf (text: string): string {
 
 /** The event ID of a stream over several channels: the positions of all that are known. */
 export function toCursor (tags: readonly string[], positions: ReadonlyArray<Position | undefined>): string {
-  return positions.flatMap((position, index) => {
-    return position === undefined ? [] : `${tags[index]}${position.epoch}-${position.offset.toString(36)}`
-  }).join(',')
+  let cursor = ''
+  positions.forEach((position, index) => {
+    if (position === undefined) return
+    cursor += `${cursor === '' ? '' : ','}${tags[index]}${position.epoch}-${position.offset.toString(36)}`
+  })
+  return cursor
 }
 
 /** The positions in an event ID of several channels, by their tags; nothing of one that is malformed anywhere. */
