@@ -7,6 +7,7 @@ const { readFileSync } = require('node:fs')
 const os = require('node:os')
 const { join } = require('node:path')
 const { PACKAGES } = require('./contestants')
+const { programVersions } = require('./programs')
 
 /**
  * Pins this process, which is the client, to one CPU.
@@ -58,7 +59,8 @@ function versions () {
   const versionOf = (...path) => JSON.parse(readFileSync(join(__dirname, ...path, 'package.json'), 'utf8')).version
   return {
     'fastify-event-stream': versionOf('..'),
-    ...Object.fromEntries(PACKAGES.map(name => [name, versionOf('node_modules', name)]))
+    ...Object.fromEntries(PACKAGES.map(name => [name, versionOf('node_modules', name)])),
+    ...programVersions()
   }
 }
 

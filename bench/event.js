@@ -4,10 +4,16 @@
 // alone what the data of the event that has just arrived must be, and a lost, doubled or misplaced one shows.
 
 const FIRST = Date.UTC(2026, 0, 1)
+const STAMP = /2026-\d\d-\d\dT[\d:.]+Z/
 
 /** The data of the n-th event of a stream, counted from 0; always of the same length. */
 function stamp (n) {
   return new Date(FIRST + n).toISOString()
+}
+
+/** Which event it is whose data this is or contains; `NaN` if it is none. */
+function numberOf (data) {
+  return Date.parse(STAMP.exec(data)?.[0]) - FIRST
 }
 
 /** A small event, as a clock would send it. */
@@ -29,4 +35,4 @@ function large (n) {
   return { event: 'tick', data: Buffer.from(stamp(n) + PADDING).toString('latin1') }
 }
 
-module.exports = { stamp, tick, medium, large }
+module.exports = { stamp, numberOf, tick, medium, large }

@@ -9,7 +9,7 @@ const { contestants } = require('./contestants')
 const PATIENCE_MS = 120_000
 
 /**
- * @param {object} part one of parts/
+ * @param {object} part one of parts/, prepared
  * @param {'full' | 'quick' | 'tiny'} size
  * @param {object} options
  * @param {import('./server-process').Servers} options.servers
@@ -23,19 +23,33 @@ async function runPart (part, size, { servers, onMeasured }) {
   for (let round = 0; round < rounds; round++) {
     const first = Math.floor(round * taking.length / rounds)
     for (const contestant of [...taking.slice(first), ...taking.slice(0, first)]) {
-      const server = await servers.take(contestant.server, part.options?.(amounts))
       try {
-        const values = await patiently(part.measure({ server, contestant }, amounts))
+        const values = await measure(part, contestant, amounts, servers)
         samples.get(contestant.id).push(values)
         onMeasured(round, contestant, values)
       } catch (cause) {
         throw new Error(`${contestant.name}: ${cause.message}`, { cause })
-      } finally {
-        await servers.giveBack(server)
       }
     }
   }
   return samples
+}
+
+/** With a server, or with those that the part starts. */
+async function measure (part, contestant, amounts, servers) {
+  const started = []
+  const start = async options => {
+    const server = await servers.start(contestant.server, options)
+    started.push(server)
+    return server
+  }
+  const server = part.startsServers ? undefined : await servers.take(contestant.server, part.options?.(amounts))
+  try {
+    return await patiently(part.measure({ server, contestant, start }, amounts))
+  } finally {
+    if (server !== undefined) await servers.giveBack(server)
+    await Promise.all(started.map(server => server.stop()))
+  }
 }
 
 function patiently (measured) {

@@ -7,6 +7,7 @@ const { mkdirSync, writeFileSync } = require('node:fs')
 const { join } = require('node:path')
 const { parseArgs } = require('node:util')
 const { describe, mayOpen, pin, versions } = require('./environment')
+const { prepare } = require('./participants')
 const parts = require('./parts')
 const { toChart } = require('./report/chart')
 const { toMarkdown } = require('./report/markdown')
@@ -31,7 +32,7 @@ async function main () {
   }
   const servers = new Servers({ cpu, isKept: size === 'tiny' })
   try {
-    for (const name of names) result.parts.push(await run(name, among(parts[name], only), size, servers))
+    for (const name of names) result.parts.push(await run(name, only, size, servers))
   } finally {
     await servers.close()
   }
@@ -52,14 +53,11 @@ function readArguments () {
   }
 }
 
-/** A part with some of its contestants, and those that it compares them to. */
-function among (part, only) {
-  if (only === undefined) return part
-  const taking = [...only, ...part.columns.map(({ over }) => over)]
-  return { ...part, contestants: part.contestants.filter(id => taking.includes(id)) }
-}
-
-async function run (name, part, size, servers) {
+async function run (name, only, size, servers) {
+  const part = prepare(parts[name], size, {
+    only,
+    onLack ({ name: contestant }, reason) { say(`${name}: ${contestant} IS LEFT OUT: ${reason}.`) }
+  })
   const files = part.files?.(part.sizes[size]) ?? 0
   if (files > 0 && !mayOpen(files)) {
     const note = `Not measured: it takes ${files} open files, and this system does not allow as many (\`ulimit -n\`).`

@@ -93,9 +93,14 @@ class Servers {
 
   async take (name, options = {}) {
     const key = JSON.stringify([name, options])
-    const server = this.#kept.get(key) ?? await ServerProcess.start(name, { cpu: this.#cpu, ...options })
+    const server = this.#kept.get(key) ?? await this.start(name, options)
     if (this.#isKept) this.#kept.set(key, server)
     return server
+  }
+
+  /** Starts a process that whoever asks for it stops, too. */
+  start (name, options) {
+    return ServerProcess.start(name, { cpu: this.#cpu, ...options })
   }
 
   async giveBack (server) {

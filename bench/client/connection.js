@@ -1,16 +1,27 @@
 'use strict'
 
-// One connection of a client that reads events, and a group of them. It runs on raw sockets that all read into one
-// buffer, since it must cost less than any server.
+// One connection of a client that reads events. It is a raw socket, and all read into one buffer, since it must cost less
+// than any server.
 
 const { createConnection } = require('node:net')
+const { now } = require('../host/clock')
 const { EventStreamReader } = require('./event-stream-reader')
+const { SocketIoReader } = require('./socket-io-reader')
+const { Tally } = require('./tally')
 const { WebSocketReader } = require('./websocket-reader')
 
 const BUFFER = Buffer.alloc(64 * 1024)
-const READERS = { 'event-stream': EventStreamReader, websocket: WebSocketReader }
+const READERS = {
+  'event-stream': tally => new EventStreamReader(tally),
+  'event-stream until the close': tally => new EventStreamReader(tally, false),
+  websocket: tally => new WebSocketReader(tally),
+  'socket.io': tally => new SocketIoReader(tally)
+}
 
 class Connection {
+  /** When each event has arrived, in milliseconds of host/clock.js, since `time` was called. */
+  arrivals = []
+  #timedFrom = Infinity
   #socket
   #reader
   #pause
@@ -23,11 +34,13 @@ class Connection {
    * @param {object} options
    * @param {number} options.port
    * @param {string} [options.path]
-   * @param {'event-stream' | 'websocket'} [options.protocol]
+   * @param {keyof READERS} [options.protocol]
+   * @param {Tally} [options.tally] what is expected; all events from the first, in order, when it is not given
+   * @param {string} [options.lastEventId] of a client that comes back
    * @param {number} [options.pause] milliseconds to wait after each read, for a slow reader
    */
-  constructor ({ port, path = '/events', protocol = 'event-stream', pause }) {
-    const reader = this.#reader = new READERS[protocol]()
+  constructor ({ port, path = '/events', protocol = 'event-stream', tally = new Tally(), lastEventId, pause }) {
+    const reader = this.#reader = READERS[protocol](tally)
     this.#pause = pause
     const callback = (length, buffer) => {
       try {
@@ -36,13 +49,15 @@ class Connection {
         this.#mismatch = error
         this.#socket.destroy()
       }
+      this.#note()
+      while (reader.answers?.length > 0) this.#socket.write(reader.answers.shift())
       if (this.#waiting.length > 0) this.#look()
       if (this.#pause === undefined) return true
       setTimeout(() => this.#socket.resume(), this.#pause)
       return false
     }
     this.#socket = createConnection({ host: '127.0.0.1', port, onread: { buffer: BUFFER, callback } })
-    this.#socket.write(reader.request(path))
+    this.#socket.write(reader.request(path, lastEventId))
     this.#socket.on('error', error => { this.#error = error })
     this.#socket.on('close', () => {
       this.#isClosed = true
@@ -65,6 +80,16 @@ class Connection {
     return this.#until(`${events} events or the close`, ({ tally }) => tally.events >= events || this.#isClosed)
   }
 
+  /** Leaves what arrives unread, until `resume`. */
+  hold () { this.#socket.pause() }
+  resume () { this.#socket.resume() }
+
+  /** Notes from now on when events arrive. */
+  time () {
+    this.#timedFrom = this.events
+    this.arrivals = []
+  }
+
   /** Resolves when a comment has arrived. */
   commented () {
     return this.#until('a comment', ({ tally }) => tally.comments > 0)
@@ -80,6 +105,13 @@ class Connection {
   close () {
     this.#socket.destroy()
     return this.#until('the close', () => this.#isClosed)
+  }
+
+  #note () {
+    const count = this.events - this.#timedFrom
+    if (count <= this.arrivals.length) return
+    const time = now()
+    while (this.arrivals.length < count) this.arrivals.push(time)
   }
 
   #expect (events) {
@@ -104,27 +136,4 @@ class Connection {
   }
 }
 
-/** Connections that are opened, asked and closed together. */
-class Connections {
-  #connections
-
-  constructor (count, options) {
-    this.#connections = Array.from({ length: count }, () => new Connection(options))
-  }
-
-  /** @param {() => void} [arrived] called for each connection as soon as it has them */
-  received (events, arrived) {
-    return this.#all(async connection => {
-      await connection.received(events)
-      arrived?.()
-    })
-  }
-
-  commented () { return this.#all(connection => connection.commented()) }
-  ended (events) { return this.#all(connection => connection.ended(events)) }
-  close () { return this.#all(connection => connection.close()) }
-
-  #all (ask) { return Promise.all(this.#connections.map(ask)) }
-}
-
-module.exports = { Connection, Connections }
+module.exports = { Connection }

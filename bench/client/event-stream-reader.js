@@ -5,9 +5,9 @@
 // is compared with that of the first, and of each piece that arrives the last event's content is compared.
 
 const { Head } = require('./head')
-const { Tally } = require('./tally')
 
-const HEAD = [/^HTTP\/1\.1 200 /, /^transfer-encoding: chunked$/im, /^content-type: text\/event-stream\b/im]
+const HEAD = [/^HTTP\/1\.1 200 /, /^content-type: text\/event-stream\b/im]
+const CHUNKED = /^transfer-encoding: chunked$/im
 
 const LF = 10
 const CR = 13
@@ -18,7 +18,7 @@ const LETTER_A = 97
 const LETTER_D = 100
 
 class EventStreamReader {
-  tally = new Tally()
+  tally
   ended = false
 
   #head = new Head()
@@ -34,9 +34,18 @@ class EventStreamReader {
   // Where the data of the last whole event is in the piece that is being read; -1 if it is not, or not in one.
   #from = -1
   #to = -1
+  #isChunked
 
-  request (path) {
-    return `GET ${path} HTTP/1.1\r\nhost: bench\r\naccept: text/event-stream\r\n\r\n`
+  /** @param {boolean} [isChunked] whether the body comes in chunks, and not as it is until the connection is closed */
+  constructor (tally, isChunked = true) {
+    this.tally = tally
+    this.#isChunked = isChunked
+    if (!isChunked) this.#left = Infinity
+  }
+
+  request (path, lastEventId) {
+    const resumption = lastEventId === undefined ? '' : `last-event-id: ${lastEventId}\r\n`
+    return `GET ${path} HTTP/1.1\r\nhost: bench\r\naccept: text/event-stream\r\n${resumption}\r\n`
   }
 
   /** Takes a piece of the response. The buffer is not kept. */
@@ -59,7 +68,7 @@ class EventStreamReader {
   #readHead (buffer, length) {
     const end = this.#head.read(buffer, length)
     const { isWhole, text } = this.#head
-    if (isWhole && !HEAD.every(line => line.test(text))) throw new Error(`Not the head of an event stream: ${text}`)
+    if (isWhole && !(HEAD.every(line => line.test(text)) && CHUNKED.test(text) === this.#isChunked)) throw new Error(`Not the head of an event stream: ${text}\n${buffer.latin1Slice(end, length)}`)
     return end
   }
 

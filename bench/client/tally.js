@@ -1,12 +1,18 @@
 'use strict'
 
-const { stamp } = require('../event')
+const { numberOf, stamp } = require('../event')
 
 /** What a client has received on one connection, checked as it comes. */
 class Tally {
-  events = 0
+  /** What has been received, and those that came before the first that is expected. */
+  events
   comments = 0
   #width
+
+  /** @param {number} [first] the number of the first event that is expected */
+  constructor (first = 0) {
+    this.events = first
+  }
 
   /** Takes the length of an event's data; it is the same in all events of a stream. */
   size (width) {
@@ -21,4 +27,24 @@ class Tally {
   }
 }
 
-module.exports = { Tally }
+/** Of events from several publishers at once: those of each come in their order, whatever comes in between. */
+class MixedTally extends Tally {
+  #each
+  #newest = new Map()
+
+  /** @param {number} each how many there are of each publisher: the first has those from 0, the next those after them */
+  constructor (each) {
+    super()
+    this.#each = each
+  }
+
+  check (data) {
+    const number = numberOf(data)
+    const publisher = Math.floor(number / this.#each)
+    const before = this.#newest.get(publisher) ?? publisher * this.#each - 1
+    if (!(number > before)) throw new Error(`Event ${number} has come after event ${before}: ${data.slice(0, 80)}`)
+    this.#newest.set(publisher, number)
+  }
+}
+
+module.exports = { MixedTally, Tally }

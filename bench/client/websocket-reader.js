@@ -3,18 +3,21 @@
 // Reads the frames of a WebSocket, as little as it takes: each frame of text is an event (RFC 6455 5.2).
 
 const { Head } = require('./head')
-const { Tally } = require('./tally')
 
 const TEXT = 0x81
 const CLOSE = 0x88
 
 class WebSocketReader {
-  tally = new Tally()
+  tally
   ended = false
 
   #head = new Head()
   // What has arrived of a frame that is not whole yet.
   #rest = Buffer.alloc(0)
+
+  constructor (tally) {
+    this.tally = tally
+  }
 
   request (path) {
     return `GET ${path} HTTP/1.1\r\nhost: bench\r\nconnection: upgrade\r\nupgrade: websocket\r\n` +
@@ -31,6 +34,11 @@ class WebSocketReader {
     }
     at = this.#readFrames(buffer, at, length)
     this.#rest = Buffer.from(buffer.subarray(at, length))
+  }
+
+  /** Whether the text that begins there is an event. */
+  isEvent () {
+    return true
   }
 
   #readHead (buffer, length) {
@@ -53,6 +61,10 @@ class WebSocketReader {
       const end = data + (short < 126 ? short : buffer.readUInt16BE(at + 2))
       if (end > length) break
       if (buffer[at] === TEXT) {
+        if (!this.isEvent(buffer, data)) {
+          at = end
+          continue
+        }
         tally.size(end - data)
         tally.events++
         from = data

@@ -12,4 +12,10 @@ function frame ({ event, data }) {
   return `event: ${event}\ndata: ${data}\n\n`
 }
 
-module.exports = { HEADERS, frame }
+/** A frame as a chunk of a body (RFC 9112 7.1). */
+function chunk (event) {
+  const text = frame(event)
+  return `${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`
+}
+
+module.exports = { HEADERS, chunk, frame }

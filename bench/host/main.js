@@ -36,15 +36,18 @@ async function main (name, options) {
       return before
     },
 
-    /** Resolves when no connection is left. */
+    /** Resolves when no connection is left. Those who join are counted anew. */
     async settled () {
       while (await connections(server) > 0) await setImmediate()
+      broadcaster.settle()
     },
 
     memory,
     watch () { census.watch(server) },
     joined: count => broadcaster.joined.reach(count),
     publish ({ first, count }) { broadcaster.publish(first, count) },
+    pace: ({ first, count, interval }) => broadcaster.pace(first, count, interval),
+    pump: ({ first, count, inFlight }) => broadcaster.pump(first, count, inFlight),
     subscribed: count => producer.opened.reach(count),
 
     /** Gives back by how much memory and listeners grew at most, memory after a garbage collection. */
@@ -56,7 +59,10 @@ async function main (name, options) {
         for (const key in growth) growth[key] = Math.max(growth[key], now[key] - before[key])
       })
       return growth
-    }
+    },
+
+    // A server that is a program of its own, or does more than others, answers for itself.
+    ...server.commands
   }
 
   process.on('message', async ({ id, command, argument }) => {

@@ -7,6 +7,7 @@
 const { once } = require('node:events')
 const { setImmediate, setTimeout } = require('node:timers/promises')
 const { tick, medium, large } = require('../event')
+const { now } = require('./clock')
 
 class Gate {
   isOpen = false
@@ -153,10 +154,36 @@ class Broadcaster {
     return () => { this.#members.delete(member) }
   }
 
+  /** Nobody is there any more. */
+  settle () {
+    this.joined = new Counter()
+  }
+
   /** All in one turn of the event loop. */
   publish (first, count) {
     for (let n = first; n < first + count; n++) this.#broadcast(medium(n))
   }
+
+  /** One each so many milliseconds, as by a clock. Gives back when each was published, in milliseconds of clock.js. */
+  async pace (first, count, interval) {
+    const started = now()
+    const times = []
+    for (let n = 0; n < count; n++) {
+      await setTimeout(Math.max(0, started + n * interval - now()))
+      times.push(now())
+      this.#broadcast(medium(first + n))
+    }
+    return times
+  }
+
+  /** As fast as they are confirmed, with some on their way at a time. */
+  async pump (first, count, inFlight) {
+    let next = first
+    const lane = async () => {
+      while (next < first + count) await this.#broadcast(medium(next++))
+    }
+    await Promise.all(Array.from({ length: inFlight }, lane))
+  }
 }
 
-module.exports = { Workload, Producer, Broadcaster }
+module.exports = { Broadcaster, Counter, Producer, Workload }

@@ -3,7 +3,7 @@
 // Short streams: connect, the head, the first event, the close; a few at a time. Either the client leaves while the
 // generator waits for its next event, or the generator ends after the first.
 
-const { Connections } = require('../client/connection')
+const { Connections } = require('../client/connections')
 
 const AT_A_TIME = 10
 

@@ -1,6 +1,6 @@
 'use strict'
 
-const { Connections } = require('../client/connection')
+const { Connections } = require('../client/connections')
 
 /**
  * Has a server stream `events` events on each of some connections, and checks that all of them arrive and that the

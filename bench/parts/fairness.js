@@ -3,7 +3,7 @@
 // `GET /one`, again and again on one connection, while another drains a generator that never waits. The longest that
 // an answer took, and what it costs the stream to be fair: its speed, which without the requests is the burst's.
 
-const { Connections } = require('../client/connection')
+const { Connections } = require('../client/connections')
 const { Repeater } = require('../client/repeater')
 
 module.exports = {

@@ -5,6 +5,7 @@ module.exports = {
   burst: require('./burst'),
   paced: require('./paced'),
   'fan-out': require('./fan-out'),
+  cluster: require('./cluster'),
   connect: require('./connect'),
   memory: require('./memory'),
   slow: require('./slow'),

@@ -50,11 +50,14 @@ function toChart ({ parts }) {
   ].join('\n') + '\n'
 }
 
-function barsOf ({ columns, rows }, key) {
-  const column = columns.findIndex(column => column.key === key && column.over === undefined)
-  return rows
-    .filter(({ cells }) => cells[column] !== null)
-    .map(({ id, name, cells }) => ({ name, value: cells[column].value, kind: kindOf(contestant(id)) }))
+function barsOf ({ tables }, key) {
+  return tables
+    .flatMap(({ columns, rows }) => {
+      const column = columns.findIndex(column => column.key === key && column.over === undefined)
+      return rows
+        .filter(({ cells }) => column >= 0 && cells[column] !== null)
+        .map(({ id, name, cells }) => ({ name, value: cells[column].value, kind: kindOf(contestant(id)) }))
+    })
     .sort((a, b) => a.value - b.value)
 }
 

@@ -16,24 +16,31 @@ function toMarkdown ({ command, date, size, machine, versions, parts }) {
     `${packages}.`,
     ...size in CAVEATS ? [CAVEATS[size]] : [],
     'Medians of the rounds, the lowest and the highest in brackets. A ratio is the median of the ratios of each round.',
-    ...parts.map(table)
+    ...parts.flatMap(section)
   ].join('\n\n') + '\n'
 }
 
-function table ({ title, method, note, rounds, columns, rows, cannot }) {
+function section ({ title, method, note, rounds, tables, cannot }) {
+  return [
+    `### ${title}`,
+    `${method} ${rounds === 1 ? '1 round' : `${rounds} rounds`}.`,
+    ...tables.flatMap(table),
+    ...Object.entries(cannot).map(([id, reason]) => `${nameOf(id)}: not measured, ${reason}.`),
+    ...note === undefined ? [] : [note]
+  ]
+}
+
+function table ({ title, columns, rows }) {
+  if (rows.length === 0) return []
   const lines = [
     ['', ...columns.map(heading)],
     ['---', ...columns.map(() => '---:')],
     ...rows.map(({ id, name, cells }) => [name, ...cells.map((cell, i) => format(cell, columns[i], id))])
   ]
-  const missing = Object.entries(cannot).map(([id, reason]) => `${nameOf(id)}: not measured, ${reason}.`)
   return [
-    `### ${title}`,
-    `${method} ${rounds === 1 ? '1 round' : `${rounds} rounds`}.`,
-    lines.map(cells => `| ${cells.join(' | ')} |`).join('\n'),
-    ...missing,
-    ...note === undefined ? [] : [note]
-  ].join('\n\n')
+    ...title === undefined ? [] : [`${title}:`],
+    lines.map(cells => `| ${cells.join(' | ')} |`).join('\n')
+  ]
 }
 
 function heading ({ title, unit, over }) {

@@ -3,15 +3,14 @@
 // The least that Node can do for a fan-out: one chunk, framed once, written to every socket.
 
 const { createServer } = require('node:http')
-const { HEADERS, frame } = require('../host/frame')
+const { HEADERS, chunk } = require('../host/frame')
 const { listen } = require('../host/listen')
 
 module.exports = function ({ broadcaster }) {
   const sockets = new Set()
   broadcaster.by(event => {
-    const text = frame(event)
-    const chunk = Buffer.from(`${Buffer.byteLength(text).toString(16)}\r\n${text}\r\n`)
-    for (const socket of sockets) socket.write(chunk)
+    const piece = Buffer.from(chunk(event))
+    for (const socket of sockets) socket.write(piece)
   })
 
   return listen(createServer((request, response) => {
