@@ -7,7 +7,8 @@ import type { Test } from 'tap'
  * the path is undefined; with EVENT_STREAM_REQUIRE_SERVICES set, as in CI, the test fails instead.
  */
 function service (t: Test, name: string): string | undefined {
-  const path = (process.env['PATH'] ?? '').split(delimiter).map(dir => join(dir, name)).find(existsSync)
+  // Debian keeps servers where only root's path leads.
+  const path = [...(process.env['PATH'] ?? '').split(delimiter), '/usr/sbin'].map(dir => join(dir, name)).find(existsSync)
   if (path !== undefined) return path
 
   const reason = `${name} is not installed: npm run services`
@@ -22,3 +23,5 @@ function service (t: Test, name: string): string | undefined {
  */
 export const chromium = (t: Test) => service(t, 'chromium')
 export const redisServer = (t: Test) => service(t, 'redis-server')
+export const nginx = (t: Test) => service(t, 'nginx')
+export const haproxy = (t: Test) => service(t, 'haproxy')
