@@ -17,6 +17,7 @@ import type { Shared } from './shared'
 import type { StreamSignal } from './signal'
 import type { Source } from './source'
 import { Alarm, draw, momentOf } from './time'
+import { inTurn } from './turn'
 
 // How many milliseconds a client may take to receive the end of a stream while the server closes.
 const FAREWELL_MS = 1_000
@@ -72,7 +73,7 @@ export class EventStream implements Sink, BodyEvents {
     if (this.#state !== 'priming' || this.#shuttingDown) return
     const { prime } = this.#options
     if (prime === 0) this.open()
-    else this.#alarm.setIn(prime, () => { this.open() })
+    else this.#alarm.setIn(prime, () => { inTurn(() => { this.open() }) })
   }
 
   open (): void {

@@ -1,4 +1,8 @@
+import { afterTurn, turnIsOver } from './turn'
+
 const TICKS = 4
+// How many are visited before it is asked whether others are to have their turn.
+const AT_A_TIME = 100
 
 /**
  * Looks after many members with one timer for all that share an interval. Each member is visited four times in its
@@ -30,16 +34,29 @@ export class Ticker<Member> {
   }
 
   #start (interval: number): Round<Member> {
-    const members = new Set<Member>()
-    const timer = setInterval(() => { members.forEach(this.#visit) }, Math.max(1, Math.floor(interval / TICKS)))
+    const timer = setInterval(() => {
+      // The one before has not come to its end yet.
+      if (round.isUnderWay) return
+      round.isUnderWay = true
+      this.#visitRest(round, round.members.values())
+    }, Math.max(1, Math.floor(interval / TICKS)))
     timer.unref()
-    const round = { members, timer }
+    const round: Round<Member> = { members: new Set(), timer, isUnderWay: false }
     this.#rounds.set(interval, round)
     return round
+  }
+
+  #visitRest (round: Round<Member>, rest: Iterator<Member>): void {
+    for (let visited = 1, next = rest.next(); next.done !== true; visited++, next = rest.next()) {
+      this.#visit(next.value)
+      if (visited % AT_A_TIME === 0 && turnIsOver()) return afterTurn(() => { this.#visitRest(round, rest) })
+    }
+    round.isUnderWay = false
   }
 }
 
 interface Round<Member> {
-  members: Set<Member>
-  timer: NodeJS.Timeout
+  readonly members: Set<Member>
+  readonly timer: NodeJS.Timeout
+  isUnderWay: boolean
 }

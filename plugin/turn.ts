@@ -35,6 +35,12 @@ export function afterTurn (resume: () => void): void {
   waiting.push(resume)
 }
 
+/** Does something now, or after the turn where that is over. */
+export function inTurn (work: () => void): void {
+  if (turnIsOver()) afterTurn(work)
+  else work()
+}
+
 /** As `afterTurn`, by a promise. */
 export function nextTurn (): Promise<void> {
   return new Promise(resolve => { afterTurn(resolve) })

@@ -1,6 +1,9 @@
 import { once } from 'node:events'
 import { mock } from 'node:test'
+import { setImmediate } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { Ticker } from '../plugin/ticker'
+import { turnIsOver } from '../plugin/turn'
 import type { SseOptions, StreamContext } from '../plugin/types'
 import { deferred } from './helpers/deferred'
 import { serve } from './helpers/serve'
@@ -157,5 +160,27 @@ t.test('the timer', async t => {
     await log.take('event stream closed', 2)
     await beats(await open())
     t.pass('all were kept warm')
+  })
+
+  t.test('visits many in more than one turn of the event loop, each once', async t => {
+    mockTimers(t)
+    const visited: number[] = []
+    const ticker = new Ticker<number>(member => {
+      visited.push(member)
+      if (member === 99) while (!turnIsOver());
+    })
+    const members = Array.from({ length: 250 }, (_, member) => member)
+    for (const member of members) ticker.add(member, HEARTBEAT)
+    t.teardown(() => { for (const member of members) ticker.remove(member, HEARTBEAT) })
+
+    for (const round of [1, 2]) {
+      mock.timers.tick(HEARTBEAT / Ticker.TICKS)
+      t.equal(visited.length, 100, `${round}: then others have their turn`)
+      mock.timers.tick(HEARTBEAT / Ticker.TICKS)
+      t.equal(visited.length, 100, 'and a round that is late is left out')
+      while (visited.length < 250) await setImmediate()
+      t.same(visited, members)
+      visited.length = 0
+    }
   })
 })

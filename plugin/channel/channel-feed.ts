@@ -3,7 +3,7 @@ import { FST_ERR_SSE_FORBIDDEN, FST_ERR_SSE_LIMIT } from '../errors'
 import type { Feed, FeedContext, Sink } from '../feed'
 import { hasUnreadableId } from '../last-event-id'
 import type { ResolvedOptions } from '../options'
-import { afterTurn, turnIsOver } from '../turn'
+import { afterTurn, inTurn, turnIsOver } from '../turn'
 import { Cursor, type Start } from './cursor'
 import type { Flows, Hold, Member, Selection } from './flows'
 import type { From } from './live-channel'
@@ -80,8 +80,7 @@ export class ChannelFeed implements Feed, Reader, Member {
     if (this.#isStopped()) return
     hold.flow.log.add(this)
     // Where many come back, all of them are here at once.
-    if (turnIsOver()) afterTurn(() => { this.#begin(hold, start) })
-    else this.#begin(hold, start)
+    inTurn(() => { this.#begin(hold, start) })
   }
 
   #begin ({ flow: { log, name } }: Hold, start: Start): void {
