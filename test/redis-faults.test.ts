@@ -137,7 +137,8 @@ test('after a failover to a replica that lags behind, its epoch continues the on
   while (await replica.info('master_link_status') !== 'up') await setTimeout(10)
   const channel = await openRedis(t, options(server))
   const before = await channel.publish('1')
-  await server.command('WAIT', '1', '0')
+  const offset = Number(await server.info('master_repl_offset'))
+  while (Number(await replica.info('slave_repl_offset')) < offset) await setTimeout(5)
   await replica.command('REPLICAOF', 'NO', 'ONE')
   await channel.publishAll(['lost', 'lost too'])
 

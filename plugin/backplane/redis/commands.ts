@@ -62,7 +62,7 @@ export class Commands {
    * @throws FST_ERR_SSE_BACKPLANE in bounded time; whether it ran is then not known
    */
   async run (script: Script, keys: Keys, values: readonly string[]): Promise<unknown[]> {
-    const weight = values.reduce((sum, { length }) => sum + length, COMMAND_WEIGHT)
+    const weight = values.reduce((sum, value) => sum + Buffer.byteLength(value), COMMAND_WEIGHT)
     if (this.#weight + weight > MAX_WEIGHT) throw new FST_ERR_SSE_BACKPLANE('too much is on its way to Redis already')
     this.#weight += weight
     try {
