@@ -41,7 +41,7 @@ module.exports = async function ({ broadcaster }) {
   writeFileSync(join(folder, 'nginx.conf'), configuration(port))
   const program = new Program('nginx', ['-p', folder + '/', '-e', 'stderr', '-c', 'nginx.conf'], folder)
   const publisher = await connected(port, program)
-  const [worker] = childrenOf(program.pid)
+  const worker = await workerOf(program.pid)
 
   broadcaster.by(({ event, data }) => {
     publisher.cork()
@@ -74,6 +74,15 @@ async function connected (port, program) {
     }
   }
   throw new Error('nginx did not start')
+}
+
+/** The process that does the work, which nginx starts when it listens already. */
+async function workerOf (pid) {
+  for (;;) {
+    const [worker] = childrenOf(pid)
+    if (worker !== undefined) return worker
+    await setTimeout(10)
+  }
 }
 
 /** What nchan tells of the channel; nothing as long as there is none. */
