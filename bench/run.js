@@ -33,6 +33,9 @@ async function main () {
   const servers = new Servers({ cpu, isKept: size === 'tiny' })
   try {
     for (const name of names) result.parts.push(await run(name, only, size, servers))
+  } catch (error) {
+    write(result, 'unfinished')
+    throw error
   } finally {
     await servers.close()
   }

@@ -46,7 +46,8 @@ module.exports = {
   startsServers: true,
   files: ({ storm }) => storm.clients + 200,
   sizes: {
-    full: { rounds: 3, processes: [1, 4], inFlight: 64, events: 20_000, warmup: 4_000, interval: 10, paced: 300, storm: { clients: 2_000, channels: 4, kept: 500 } },
+    // Fewer events than the adapter keeps: one that falls behind further than that goes without them, and this would wait for ever.
+    full: { rounds: 3, processes: [1, 4], inFlight: 64, events: 8_000, warmup: 2_000, interval: 10, paced: 300, storm: { clients: 2_000, channels: 4, kept: 500 } },
     quick: { rounds: 1, processes: [1, 4], inFlight: 64, events: 4_000, warmup: 1_000, interval: 10, paced: 100, storm: { clients: 500, channels: 4, kept: 100 } },
     tiny: { rounds: 1, processes: [2], inFlight: 4, events: 40, warmup: 8, interval: 2, paced: 10, storm: { clients: 20, channels: 2, kept: 10 } }
   },
