@@ -293,7 +293,8 @@ t.test('the schemas of a channel', async t => {
   })
 
   t.test('that a compiler does not like are refused with what it throws', async t => {
-    const app = await ready(t, app => { app.setSerializerCompiler(() => { throw 'not today' }) }) // eslint-disable-line no-throw-literal
+    const thrown: unknown = 'not today'
+    const app = await ready(t, app => { app.setSerializerCompiler(() => { throw thrown }) })
     t.throws(() => app.sse.channel('news', { events: { tick } }), { code: 'FST_ERR_SSE_CHANNEL', message: /events\.tick cannot be compiled: 'not today'/ })
   })
 
