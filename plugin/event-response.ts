@@ -70,6 +70,11 @@ export class EventResponse {
     if (this.#transform !== undefined) failTransform(this.#transform, error, this.#reply)
   }
 
+  /** Tells the client when to come back. */
+  sayWhenToReturn (): void {
+    this.outlet.write(encodeRetry(draw(this.#options.shutdown.retry)))
+  }
+
   /** Sends what is left, then ends. */
   end (): void {
     this.outlet.end(() => { this.body.end() })

@@ -3,7 +3,7 @@ import type { Body, BodyEvents } from './body'
 import { isAbort, type CloseReason } from './close-reason'
 import type { Block } from './channel/block'
 import { cut, isGone, onClosed } from './connection'
-import { encodeEvent, encodeRetry, HEARTBEAT } from './encode'
+import { encodeEvent, HEARTBEAT } from './encode'
 import { EventResponse } from './event-response'
 import type { Sink } from './feed'
 import { show } from './inspect'
@@ -16,7 +16,7 @@ import { isBodyless, isEventSource } from './response'
 import type { Shared } from './shared'
 import type { StreamSignal } from './signal'
 import type { Source } from './source'
-import { Alarm, draw, momentOf } from './time'
+import { Alarm, momentOf } from './time'
 import { inTurn } from './turn'
 
 // How many milliseconds a client may take to receive the end of a stream while the server closes.
@@ -140,7 +140,7 @@ export class EventStream implements Sink, BodyEvents {
   turnAway (error: Error): void {
     if (this.#state !== 'priming' || !isEventSource(this.#reply.request)) return this.fail(error)
     this.#open('')
-    this.#response.outlet.write(encodeRetry(draw(this.#options.shutdown.retry)))
+    this.#response.sayWhenToReturn()
     this.#finish('limit')
   }
 
@@ -209,7 +209,7 @@ export class EventStream implements Sink, BodyEvents {
   #sayFarewell (): void {
     if (this.#state === 'priming') this.#open('')
     if (this.#state !== 'open') return
-    this.#response.outlet.write(encodeRetry(draw(this.#options.shutdown.retry)))
+    this.#response.sayWhenToReturn()
     this.#finish('shutdown')
   }
 

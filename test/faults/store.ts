@@ -1,10 +1,8 @@
-import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
-import { RedisServer } from '../helpers/redis'
+import { freePort, RedisServer } from '../helpers/redis'
 import { Proxy } from './proxy'
 
 const PREFIX = 'sse:'
@@ -94,13 +92,4 @@ async function start (): Promise<Started> {
 async function remove ({ server, folder }: Started): Promise<void> {
   await server.kill()
   await rm(folder, { recursive: true, force: true })
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
