@@ -8,6 +8,8 @@ import t, { type Test } from 'tap'
 const root = resolve(__dirname, '..')
 const consumers = join(__dirname, 'consumers')
 const modules = join(root, 'node_modules')
+// What else the snippets of the documents import.
+const documented = ['@fastify/type-provider-typebox', 'typebox']
 const notSource = ['.git', '.tap', 'dist', 'node_modules']
 
 // Without what the test runner hands down, these are the processes a user starts.
@@ -40,7 +42,7 @@ t.test('the packed package', async t => {
   await run(dir, 'tar', '-xzf', `${manifest.name}-${manifest.version}.tgz`, '--strip-components=1', '-C', installed)
 
   // Only what the package declares is within its reach.
-  for (const name of ['@types/node', ...Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies })]) {
+  for (const name of ['@types/node', ...documented, ...Object.keys({ ...manifest.dependencies, ...manifest.peerDependencies })]) {
     const link = join(dir, 'node_modules', name)
     await mkdir(resolve(link, '..'), { recursive: true })
     await symlink(join(modules, name), link)
@@ -65,6 +67,11 @@ t.test('the packed package', async t => {
   }
 
   const tsc = join(modules, 'typescript', 'bin', 'tsc')
+  const check = async (project: string, compilerOptions: object) => {
+    const options = { target: 'ES2022', strict: true, noEmit: true, skipLibCheck: true, types: ['node'], ...compilerOptions }
+    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions: options }))
+    await node(project, tsc)
+  }
   const compile = async (t: Test, compilerOptions: object, ...extensions: string[]) => {
     const project = join(dir, t.name.replace(/\W+/g, '-'))
     await mkdir(project)
@@ -74,14 +81,34 @@ t.test('the packed package', async t => {
         await cp(join(consumers, 'types', file), join(project, `${name}.${extension}`))
       }
     }
-    const options = { target: 'ES2022', strict: true, noEmit: true, skipLibCheck: true, types: ['node'], ...compilerOptions }
-    await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions: options }))
-    await node(project, tsc)
+    await check(project, compilerOptions)
   }
   await t.test('type-checks in CommonJS and ES modules under node16', t => compile(t, { module: 'node16' }, 'cts', 'mts'))
   await t.test('type-checks in CommonJS and ES modules under nodenext', t => compile(t, { module: 'nodenext', skipLibCheck: false }, 'cts', 'mts'))
   await t.test('type-checks for a bundler', t => compile(t, { module: 'esnext', moduleResolution: 'bundler' }, 'ts'))
+
+  await t.test('type-checks in the snippets of its documents', async t => {
+    const project = join(dir, 'documents')
+    await mkdir(project)
+    let count = 0
+    for (const file of ['README.md', ...(await readdir(join(root, 'docs'))).filter(name => name.endsWith('.md')).map(name => join('docs', name))]) {
+      for (const [, code = ''] of (await readFile(join(root, file), 'utf8')).matchAll(/```ts\n(.*?)```/gs)) {
+        await writeFile(join(project, `${++count}.mts`), `${elsewhere(code)}\n// ${file}\n${code}`)
+      }
+    }
+    t.ok(count >= 5, `${count} snippets`)
+    await check(project, { module: 'nodenext' })
+  })
 })
+
+/** What the reader of a snippet has already. */
+function elsewhere (code: string): string {
+  const app = /withTypeProvider/.test(code) ? '' : 'const app = fastify()\nawait app.register(ssePlugin)'
+  return `import fastify from 'fastify'
+import ssePlugin from 'fastify-event-stream'
+${app}
+declare function quotes (symbol: string, signal: AbortSignal): AsyncIterable<{ bid: number, ask: number }>`
+}
 
 t.test('the lockfile names no place to download from', async t => {
   t.notMatch(await readFile(join(root, 'package-lock.json'), 'utf8'), /"resolved":/)

@@ -3,15 +3,22 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setInterval } from 'node:timers/promises'
 import { createGzip } from 'node:zlib'
+import accepts from '@fastify/accepts'
+import { Type } from '@fastify/type-provider-typebox'
 import Fastify, { type FastifyInstance } from 'fastify'
+import { createClient } from 'redis'
 import t, { type Test } from 'tap'
+import { ModuleKind, ScriptTarget, transpile } from 'typescript'
 import { fetch } from 'undici'
+import { redisBackplane } from '../plugin/backplane/redis'
 import ssePlugin from '../plugin/index'
 import { EVENT_SOURCE, open } from './helpers/client'
 import { deferred } from './helpers/deferred'
+import { startRedis } from './helpers/redis'
+import { redisServer } from './helpers/services'
 
 const README = readFileSync(join(__dirname, '..', 'README.md'), 'utf8')
-const SNIPPETS = [...README.matchAll(/```js\n(.*?)```/gs)].map(([, code = '']) => code)
+const SNIPPETS = [...README.matchAll(/```[jt]s\n(.*?)```/gs)].map(([, code = '']) => code)
 
 /** The snippet that has this text in it. */
 function snippet (text: string): string {
@@ -23,9 +30,10 @@ function snippet (text: string): string {
 const AsyncFunction: new (...source: string[]) => (...values: unknown[]) => Promise<unknown> =
   Object.getPrototypeOf(async () => {}).constructor
 
-/** Runs a snippet as it stands, but for its imports, which are given; so is what its reader has elsewhere. */
+/** Runs a snippet as it stands, but for its types and imports, which are given; so is what its reader has elsewhere. */
 async function run (code: string, given: Record<string, unknown>): Promise<void> {
-  const body = code.replace(/^import .*\n/gm, '').replace(/^const app = .*\n/m, '').replace(/^await app\.(register|listen).*\n/gm, '')
+  const js = transpile(code.replace(/^import .*\n/gm, ''), { target: ScriptTarget.ESNext, module: ModuleKind.ESNext })
+  const body = js.replace(/^const app = .*\n/m, '').replace(/^await app\.(register\(ssePlugin\)|listen).*\n/gm, '')
   await new AsyncFunction(...Object.keys(given), body)(...Object.values(given))
 }
 
@@ -68,6 +76,50 @@ feature("app.post('/tokens'", 'tokens from upstream go through as they come', as
   const { url } = await serve(t, "app.post('/tokens'", { upstream: await upstream.listen({ host: '127.0.0.1', port: 0 }) })
   const events = await (await open(t, `${url}/tokens`, { method: 'POST' })).rest()
   t.equal(events.map(({ data }) => data).join(''), 'snow ☃')
+})
+
+feature("app.get('/jobs/:id'", 'one route answers in JSON and as a stream', async t => {
+  const job = { state: { percent: 40 }, changes: (from: string) => [{ id: 2, data: `after ${from}` }] }
+  const { url } = await serve(t, "app.get('/jobs/:id'", app => {
+    app.register(accepts)
+    return { find: (id: string) => id === '7' ? job : undefined }
+  })
+  t.same(await (await fetch(`${url}/jobs/7`)).json(), { percent: 40 })
+  const changes = await open(t, `${url}/jobs/7`, { headers: { ...EVENT_SOURCE, 'last-event-id': '1' } })
+  t.match(await changes.rest(), [{ id: '2', data: 'after 1' }])
+})
+
+feature("app.get('/market/:symbol'", 'events go out as their schemas have them', async t => {
+  const { url } = await serve(t, "app.get('/market/:symbol'", {
+    Type,
+    async * quotes (symbol: string) { yield { symbol, bid: 12, ask: 12.5 } }
+  })
+  t.same((await (await open(t, `${url}/market/ACME`)).rest()).map(({ event, data }) => [event, data]), [
+    ['quote', '{"bid":12,"ask":12.5}'],
+    [undefined, 'the market has closed']
+  ])
+})
+
+feature('interface Clock', 'events are typed by hand', async t => {
+  const { url } = await serve(t, 'interface Clock')
+  t.match(await (await open(t, `${url}/typed`)).rest(), [{ event: 'tick' }, { data: 'an unnamed event, with the type of `message`' }])
+  t.match(await (await open(t, `${url}/by-call`)).rest(), [{ event: 'tick' }])
+})
+
+feature('redisBackplane({', 'what is published on one process arrives on another', async t => {
+  const redis = redisServer(t)
+  if (redis === undefined) return
+  const { url } = await startRedis(t, redis)
+  const processes = await Promise.all([1, 2].map(async () => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await run(snippet('redisBackplane({'), { app, ssePlugin, redisBackplane, createClient: () => createClient({ url }) })
+    app.get('/prices', { sse: true }, () => app.sse.channel('prices'))
+    return { app, url: await app.listen({ host: '127.0.0.1', port: 0 }) }
+  }))
+  const stream = await open(t, `${processes[0]?.url}/prices`)
+  const id = await processes[1]?.app.sse.channel('prices').publish('one')
+  t.match(await stream.next(), { id, data: 'one' })
 })
 
 feature("app.get('/events'", 'every field of an event goes over', async t => {
