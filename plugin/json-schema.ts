@@ -13,17 +13,71 @@ export function isForeign (schema: unknown): boolean {
  * the schema that allows anything.
  *
  * @param target the dialect for those of a library, by a name of Standard JSON Schema
+ * @param side which of the two that a schema has in a library which converts between them
  */
-export function jsonSchemaOf (schema: unknown, target: string): unknown {
+export function jsonSchemaOf (schema: unknown, target: string, side: 'input' | 'output' = 'output'): unknown {
   if (!isForeign(schema)) return schema
-  const output = at(schema, '~standard', 'jsonSchema', 'output')
-  if (typeof output !== 'function') return {}
+  const make = at(schema, '~standard', 'jsonSchema', side)
+  if (typeof make !== 'function') return {}
   try {
-    const { $schema, $defs, definitions, ...json } = output({ target, libraryOptions: { unrepresentable: 'any' } })
+    const { $schema, $defs, definitions, ...json } = make({ target, libraryOptions: { unrepresentable: 'any' } })
     return inline(json, { $defs, definitions }, false)
   } catch {
     return {}
   }
+}
+
+/** What the values that a schema allows may be: text, or anything else. */
+export interface Kinds {
+  text: boolean
+  other: boolean
+}
+
+const ANY: Kinds = { text: true, other: true }
+
+/**
+ * What the values of a schema may be when they are serialized. In doubt they may be both.
+ *
+ * @param shared the schemas that it may refer to, by their `$id`
+ */
+export function kindsOf (schema: unknown, shared: Schema): Kinds {
+  // A library may serialize either: Zod, for one, encodes the output of a codec into its input.
+  const sides = isForeign(schema) ? [jsonSchemaOf(schema, 'draft-2020-12', 'input'), jsonSchemaOf(schema, 'draft-2020-12')] : [schema]
+  return anyOf(sides.map(side => kindsWithin(side, side, shared, [])))
+}
+
+/** @param passed the schemas around it, which one may refer to again without an end */
+function kindsWithin (schema: unknown, root: unknown, shared: Schema, passed: readonly unknown[]): Kinds {
+  if (!isObject(schema) || passed.includes(schema)) return ANY
+  const kinds = (part: unknown, itsRoot: unknown = root): Kinds => kindsWithin(part, itsRoot, shared, [...passed, schema])
+  const kindsIn = (parts: unknown): Kinds[] => Array.isArray(parts) ? parts.map(part => kinds(part)) : []
+
+  const { $ref, type, nullable } = schema
+  if (typeof $ref === 'string') {
+    const [id, path = ''] = $ref.split('#')
+    const [start, ...keys] = path.split('/')
+    const itsRoot = id === '' ? root : shared[String(id)]
+    return start === '' ? kinds(at(itsRoot, ...keys), itsRoot) : ANY
+  }
+
+  const types = [type ?? []].flat()
+  const values = [schema['enum'] ?? [], 'const' in schema ? [schema['const']] : []]
+  const choices = [
+    types.map(name => kindOf(name === 'string')),
+    ...values.map(values => [values].flat().map(value => kindOf(typeof value === 'string'))),
+    kindsIn(schema['anyOf']),
+    kindsIn(schema['oneOf'])
+  ]
+  const all = [...kindsIn(schema['allOf']), ...choices.filter(({ length }) => length > 0).map(anyOf)]
+  return { text: all.every(({ text }) => text), other: nullable === true || all.every(({ other }) => other) }
+}
+
+function kindOf (isText: boolean): Kinds {
+  return { text: isText, other: !isText }
+}
+
+function anyOf (options: readonly Kinds[]): Kinds {
+  return { text: options.some(({ text }) => text), other: options.some(({ other }) => other) }
 }
 
 /**

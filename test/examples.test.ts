@@ -16,6 +16,12 @@ t.test('the market of examples/typed', async t => {
     t.equal(stream.retry(), 1000)
   })
 
+  await t.test('ends when a client has as many quotes as it asked for', async t => {
+    const events = await (await open(t, `${url}/market/ACME?count=2`)).rest()
+    t.equal(events.filter(({ event }) => event === 'quote').length, 2)
+    t.equal((await request(`${url}/market/ACME?count=0`)).statusCode, 400)
+  })
+
   await t.test('fills an order that comes as JSON, and ends', async t => {
     const stream = await open(t, `${url}/orders`, {
       method: 'POST',
@@ -37,6 +43,18 @@ t.test('the market of examples/typed', async t => {
     t.match(await page.body.text(), /swagger-ui/)
     const document = await (await request(`${url}/json`)).body.json()
     t.match(document, { openapi: '3.1.0', paths: { '/market/{symbol}': { get: { responses: { 200: { content: { 'text/event-stream': {} } } } } } } })
+  })
+
+  await t.test('proposes in its description what ends soon', async t => {
+    const { paths } = await (await request(`${url}/json`)).body.json() as { paths: Record<string, Record<string, any>> }
+    const { parameters } = paths['/market/{symbol}']?.['get']
+    t.match(parameters.find(({ name }: { name: string }) => name === 'count'), { example: 3, required: false })
+    const { properties } = paths['/orders']?.['post'].requestBody.content['application/json'].schema
+    const order = Object.fromEntries(Object.entries<{ examples: unknown[] }>(properties).map(([name, { examples }]) => [name, examples[0]]))
+    const events = await (await open(t, `${url}/orders`, {
+      method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(order)
+    })).rest()
+    t.same(events.map(({ event, data }) => event === 'trade' ? JSON.parse(data).volume : data), [10, 10, 10, 'filled'])
   })
 
   await t.test('ends at once and cleanly, with a stream open', async t => {

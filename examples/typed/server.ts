@@ -18,8 +18,8 @@ const Quote = Type.Object({ symbol: Symbol, bid: Type.Number(), ask: Type.Number
 const Trade = Type.Object({ symbol: Symbol, price: Type.Number(), volume: Type.Integer({ minimum: 1 }) })
 const Order = Type.Object({
   symbol: Symbol,
-  volume: Type.Integer({ minimum: 1, maximum: 1000 }),
-  limit: Type.Number({ exclusiveMinimum: 0 })
+  volume: Type.Integer({ minimum: 1, maximum: 1000, examples: [30] }),
+  limit: Type.Number({ exclusiveMinimum: 0, examples: [120] })
 })
 
 const app = fastify({ logger: { level: LOG_LEVEL }, forceCloseConnections: true }).withTypeProvider<TypeBoxTypeProvider>()
@@ -42,15 +42,18 @@ const cents = (price: number): number => Math.round(price * 100) / 100
 app.after(() => {
   app.get('/market/:symbol', {
     schema: {
-      summary: 'Quotes and trades, until the client goes',
+      summary: 'Quotes and trades, until the client goes or has its count of quotes. This page shows a stream when it has ended',
       params: Type.Object({ symbol: Symbol }),
+      querystring: Type.Object({ count: Type.Optional(Type.Integer({ minimum: 1, examples: [3] })) }),
       events: { quote: Quote, trade: Trade }
     },
     sse: { retry: 1000 }
   }, async function * (request, _reply, { signal }) {
+    let { count = Infinity } = request.query
     for await (const quote of quotes(request.params.symbol, signal)) {
       yield { event: 'quote', data: quote }
       if (Math.random() < 0.3) yield { event: 'trade', data: { symbol: quote.symbol, price: quote.ask, volume: 10 } }
+      if (--count === 0) return
     }
   })
 
