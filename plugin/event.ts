@@ -1,3 +1,4 @@
+import type { FastifyTypeProvider } from 'fastify'
 import type { GAP, Gap } from './channel/gap'
 
 /**
@@ -24,16 +25,26 @@ export type AnyEvents = Record<string, unknown>
 
 /** What a source may yield: fields, or a string that is the data of an unnamed event. */
 export type SseEvent<Events extends object = AnyEvents> = string extends keyof Events
-  ? string | EventFields
-  : NamedEvent<Events> | UnnamedEvent<Events> | EventWithoutData | GapEvent
+  ? unknown extends Events[keyof Events] ? string | EventFields : DeclaredEvent<Events>
+  : DeclaredEvent<Events>
+
+type DeclaredEvent<Events> = GapEvent | EventWithoutData | BareEvent<BareNames<Events>> | NamedEvent<Events> | UnnamedEvent<Events>
 
 type NamedEvent<Events, Names extends keyof Events = Exclude<keyof Events, 'message'>> = {
   [Name in Names & string]: { event: Name, data: Events[Name] } & EventFields<Events[Name]>
 }[Names & string]
 
-type UnnamedEvent<Events> = Events extends { message: infer Data }
-  ? ({ event?: 'message' | undefined, data: Data } & EventFields<Data>) | (string extends Data ? string : never)
+type UnnamedEvent<Events> = 'message' extends keyof Events
+  ? ({ event?: 'message' | undefined, data: Events['message'] } & EventFields<Events['message']>) | TextOf<Events['message']>
   : never
+
+/** As much of the data of an unnamed event as may stand for the event. */
+export type TextOf<Data> = string extends Data ? string : Extract<Data, string>
+
+/** The names of events whose data may be left out. Not where it is unknown: it may have a schema, and then has to be there. */
+export type BareNames<Events> = {
+  [Name in keyof Events]-?: unknown extends Events[Name] ? never : undefined extends Events[Name] ? Name : never
+}[keyof Events]
 
 /** What an iteration of a channel gives where events are missing, and may be passed on wherever events are declared. */
 interface GapEvent extends EventFields<Gap> {
@@ -45,10 +56,30 @@ interface EventWithoutData extends EventFields<undefined> {
   event?: undefined
 }
 
-/** Refuses, at compile time, an event with a field that no event has. */
-export type KnownFields<Event> = [UnknownField<Event>] extends [never] ? unknown : { 'no field of an event': UnknownField<Event> }
+/** By a name that may be `never`: a conditional type could not be looked into in a generic function. */
+interface BareEvent<Name> extends EventFields<undefined> {
+  event: Name & string
+}
 
-type UnknownField<Event> = 0 extends 1 & Event ? never : Event extends string ? never : Exclude<keyof Event, keyof EventFields>
+/** Refuses, at compile time, an event with a field that no event has. */
+export type KnownFields<Event, Fields = keyof EventFields> = [UnknownField<Event, Fields>] extends [never]
+  ? unknown
+  : { 'no field of an event': UnknownField<Event, Fields> }
+
+type UnknownField<Event, Fields> = 0 extends 1 & Event ? never : Event extends string ? never : Exclude<keyof Event, Fields>
+
+/** The types of events by their schemas, by the type provider; a schema that it does not know allows any data. */
+export type SchemaEvents<Schemas, TypeProvider extends FastifyTypeProvider> = Schemas extends object
+  ? { [Name in keyof Schemas & string]: Known<(TypeProvider & { schema: Schemas[Name] })['serializer']> }
+  : AnyEvents
+
+type Known<Data> = [Data] extends [never] ? unknown : Data
+
+/**
+ * In the place where the compiler infers data, makes it take a `'buy'` for `'buy'`, not for any `string`, and a
+ * `['a', 1]` for a tuple. An object with a value that is none of these is still looked into, hence the `{}`.
+ */
+export type Literal = '' | 0 | true | [] | Literal[] | { [key: string]: Literal | {} | null | undefined }
 
 /** Turns the data of an event into text. */
 export type Serializer = (data: unknown) => string

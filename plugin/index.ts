@@ -1,9 +1,13 @@
 import fp from 'fastify-plugin'
-import type {
-  FastifyPluginAsync, FastifySchema, FastifyTypeProvider, FastifyTypeProviderDefault, RouteGenericInterface
-} from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { plugin } from './plugin'
-import type * as types from './types'
+import type {
+  AnyEvents, Backplane, BackplaneState, Channel, ChannelEvent, ChannelOptions, ChannelStats, ClosedMessage,
+  CloseReason, EventChannels, EventFields, EventIterable, Expiry, Gap, GapReason, HistoryOptions, KnownFields,
+  MappedEvent, PluginOptions, PublishedEvent, PublishOptions, Range, ResolvedChannelOptions, Serializer, SlowPolicy,
+  Source, SseEvent, SseOptions, SseRouteHandler, SseRouteOptions, SseRouteShorthandOptions, StatsSnapshot,
+  StreamClosedError, StreamContext, SubscribeOptions, Subscription, TypedChannelOptions
+} from './types'
 
 declare module 'fastify' {
   interface FastifyReply {
@@ -15,9 +19,9 @@ declare module 'fastify' {
      * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
      * @throws FST_ERR_SSE_ALREADY_SENT when the reply was sent already
      */
-    sse<Events extends object = types.AnyEvents, Event extends types.SseEvent<Events> = types.SseEvent<Events>> (
-      source: types.Source<Event> & types.KnownFields<Event>,
-      options?: types.SseOptions
+    sse<Events extends object = AnyEvents, Event extends SseEvent<Events> = SseEvent<Events>> (
+      source: Source<Event> & KnownFields<Event>,
+      options?: SseOptions
     ): FastifyReply
   }
 
@@ -27,60 +31,25 @@ declare module 'fastify' {
   }
 }
 
-type SsePlugin = FastifyPluginAsync<types.PluginOptions>
+function ssePlugin (app: FastifyInstance, options: PluginOptions): Promise<void> {
+  return plugin(app, options)
+}
+fp(ssePlugin, { fastify: '5.x', name: 'fastify-event-stream' })
 
-// `require` and a default import find the plugin itself, a named import finds `ssePlugin`.
-const ssePlugin: SsePlugin & { default: SsePlugin, ssePlugin: SsePlugin } = Object.assign(plugin, { default: plugin, ssePlugin: plugin })
-fp(plugin, { fastify: '5.x', name: 'fastify-event-stream' })
+// `require` and a default import find the plugin itself, a named import finds `ssePlugin`. The types are exported, not named
+// anew, so that the compiler finds them here when it writes the declarations of whoever exports a channel.
+declare namespace ssePlugin {
+  export { ssePlugin, ssePlugin as default }
+  export type {
+    Backplane, BackplaneState, Channel, ChannelEvent, ChannelOptions, ChannelStats, ClosedMessage, CloseReason,
+    EventChannels, EventFields, EventIterable, Expiry, Gap, GapReason, HistoryOptions, MappedEvent, PluginOptions,
+    PublishedEvent, PublishOptions, Range, ResolvedChannelOptions, Serializer, SlowPolicy, Source, SseEvent,
+    SseOptions, SseRouteHandler, SseRouteOptions, SseRouteShorthandOptions, StatsSnapshot, StreamClosedError,
+    StreamContext, SubscribeOptions, Subscription, TypedChannelOptions
+  }
+}
+Object.assign(ssePlugin, { default: ssePlugin, ssePlugin })
 // What Node reads the names of a CommonJS module from, when it is imported.
 exports.ssePlugin = ssePlugin
-
-namespace ssePlugin {
-  export type Backplane = types.Backplane
-  export type BackplaneState = types.BackplaneState
-  export type Channel<Events extends object = types.AnyEvents> = types.Channel<Events>
-  export type ChannelEvent<Event extends string | undefined = string | undefined, Data = unknown> = types.ChannelEvent<Event, Data>
-  export type ChannelOptions = types.ChannelOptions
-  export type ChannelStats = types.ChannelStats
-  export type ClosedMessage = types.ClosedMessage
-  export type CloseReason = types.CloseReason
-  export type EventChannels<TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault> = types.EventChannels<TypeProvider>
-  export type EventFields<Data = unknown> = types.EventFields<Data>
-  export type EventIterable<Event = SseEvent> = types.EventIterable<Event>
-  export type Expiry = types.Expiry
-  export type Gap = types.Gap
-  export type GapReason = types.GapReason
-  export type HistoryOptions = types.HistoryOptions
-  export type PluginOptions = types.PluginOptions
-  export type Range = types.Range
-  export type PublishOptions = types.PublishOptions
-  export type PublishedEvent<Events extends object> = types.PublishedEvent<Events>
-  export type Serializer = types.Serializer
-  export type Source<Event = SseEvent> = types.Source<Event>
-  export type SseEvent<Events extends object = types.AnyEvents> = types.SseEvent<Events>
-  export type SseOptions = types.SseOptions
-  export type SseRouteHandler<
-    RouteGeneric extends RouteGenericInterface = RouteGenericInterface,
-    SchemaCompiler extends FastifySchema = FastifySchema,
-    TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault
-  > = types.SseRouteHandler<RouteGeneric, SchemaCompiler, TypeProvider>
-  export type SseRouteOptions<
-    RouteGeneric extends RouteGenericInterface = RouteGenericInterface,
-    SchemaCompiler extends FastifySchema = FastifySchema,
-    TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault
-  > = types.SseRouteOptions<RouteGeneric, SchemaCompiler, TypeProvider>
-  export type SseRouteShorthandOptions<
-    RouteGeneric extends RouteGenericInterface = RouteGenericInterface,
-    SchemaCompiler extends FastifySchema = FastifySchema,
-    TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault
-  > = types.SseRouteShorthandOptions<RouteGeneric, SchemaCompiler, TypeProvider>
-  export type SlowPolicy = types.SlowPolicy
-  export type StatsSnapshot = types.StatsSnapshot
-  export type StreamClosedError = types.StreamClosedError
-  export type StreamContext = types.StreamContext
-  export type SubscribeOptions<Event extends types.ChannelEvent = types.ChannelEvent> = types.SubscribeOptions<Event>
-  export type Subscription<Event extends types.ChannelEvent = types.ChannelEvent> = types.Subscription<Event>
-  export type TypedChannelOptions<Schemas extends object = Record<string, unknown>> = types.TypedChannelOptions<Schemas>
-}
 
 export = ssePlugin

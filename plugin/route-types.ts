@@ -5,7 +5,7 @@ import type {
 } from 'fastify'
 import type { EventChannels } from './channel/channels'
 import type { StreamContext } from './context'
-import type { AnyEvents, KnownFields, SseEvent } from './event'
+import type { KnownFields, Literal, SchemaEvents, SseEvent } from './event'
 import type { SseOptions } from './options'
 import type { Source } from './source'
 
@@ -16,16 +16,11 @@ export type RouteEvent<
   TypeProvider extends FastifyTypeProvider = FastifyTypeProviderDefault
 > = SseEvent<RouteGeneric extends { Events: infer Events extends object } ? Events : SchemaEvents<SchemaCompiler['events'], TypeProvider>>
 
-type SchemaEvents<Schemas, TypeProvider extends FastifyTypeProvider> = Schemas extends object
-  ? { [Name in keyof Schemas & string]: (TypeProvider & { schema: Schemas[Name] })['serializer'] }
-  : AnyEvents
-
 /**
  * `never`, which the compiler does not know while it infers the schema from the same call. Till then it sees these
  * literals, and for their sake takes a `'buy'` that a handler yields for `'buy'`, not for any `string`.
  */
 type KeepLiterals<SchemaCompiler> = [SchemaCompiler] extends [FastifySchema] ? never : Literal
-type Literal = '' | 0 | true | Literal[] | { [key: string]: Literal }
 
 /**
  * The handler of an `sse` route: an async generator function of events, or a function that returns any source of

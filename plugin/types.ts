@@ -1,7 +1,7 @@
 /** Every public type, for the namespace of the entry. */
 export type { Backplane, BackplaneState } from './backplane/types'
 export type { Channel, EventOf, PublishedEvent, PublishOptions } from './channel/channel'
-export type { ChannelOptions, HistoryOptions, TypedChannelOptions } from './channel/channel-options'
+export type { ChannelOptions, HistoryOptions, ResolvedChannelOptions, TypedChannelOptions } from './channel/channel-options'
 export type { EventChannels } from './channel/channels'
 export type { Gap, GapReason } from './channel/gap'
 export type { ChannelEvent } from './channel/item'

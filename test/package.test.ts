@@ -49,7 +49,7 @@ t.test('the packed package', async t => {
   }
 
   await t.test('holds the build and the documents, nothing else', async t => {
-    t.strictSame((await readdir(installed)).sort(), ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'package.json'])
+    t.strictSame((await readdir(installed)).sort(), ['CHANGELOG.md', 'LICENSE', 'README.md', 'dist', 'docs', 'package.json'])
     const odd = (await readdir(join(installed, 'dist'), { recursive: true, withFileTypes: true }))
       .filter(entry => entry.isFile() && !/\.(?:js|d\.ts)$/.test(entry.name))
     t.strictSame(odd, [])
@@ -68,7 +68,7 @@ t.test('the packed package', async t => {
 
   const tsc = join(modules, 'typescript', 'bin', 'tsc')
   const check = async (project: string, compilerOptions: object) => {
-    const options = { target: 'ES2022', strict: true, noEmit: true, skipLibCheck: true, types: ['node'], ...compilerOptions }
+    const options = { target: 'ES2022', strict: true, noEmit: true, declaration: true, skipLibCheck: true, types: ['node'], ...compilerOptions }
     await writeFile(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions: options }))
     await node(project, tsc)
   }

@@ -144,14 +144,44 @@ describe('a channel with events declared by hand', () => {
     expect(mapped).type.toBeAssignableTo<Subscription>()
     for await (const event of mapped) {
       expect(event.id).type.toBe<string>()
-      expect(event.event).type.toBe<'mapped'>()
+      expect(event.event).type.toBe<'mapped' | 'gap'>()
+      if (event.event === 'gap') expect(event.data).type.toBe<Gap>()
     }
     for await (const event of market.subscribe({ map: event => event.event === 'trade' ? `at ${event.data.prices[0]}` : undefined })) {
-      expect(event).type.toBe<ChannelEvent<undefined, string>>()
+      expect(event).type.toBe<ChannelEvent<undefined, string> | ChannelEvent<'gap', Gap>>()
     }
     market.subscribe({ map: event => event })
     // @ts-expect-error is not assignable to type
     market.subscribe({ map: () => 5 })
+  })
+
+  test('keeps the literal names and data of what it is mapped to, for routes that declare them', () => {
+    const toBid = () => market.subscribe({ map: ({ event, data }) => event === 'trade' ? { event: 'bid', data: { side: 'buy', prices: [data.prices.length] } } : undefined })
+    app.get<{ Events: { bid: Market['trade'] } }>('/', { sse: true }, toBid)
+    app.get<{ Events: { bid: Market['trade'] } }>('/', { sse: true }, () => app.sse.subscribe([market], { map: () => ({ event: 'bid', data: { side: 'buy', prices: [1] } }) }))
+    // @ts-expect-error is not assignable to
+    app.get<{ Events: { ask: Market['trade'] } }>('/', { sse: true }, toBid)
+  })
+
+  test('is mapped to what can be published, and an ID that does not count', () => {
+    market.subscribe({ map: event => ({ ...event, data: 'changed' }) })
+    market.subscribe({ map: () => ({ event: 'bell' }) })
+    // @ts-expect-error '{ 'no field of an event': "retry"; }'
+    market.subscribe({ map: () => ({ data: 1, retry: 5 }) })
+    // @ts-expect-error '{ 'no field of an event': "comment"; }'
+    market.subscribe({ map: () => ({ data: 1, comment: 'c' }) })
+    // @ts-expect-error '{ 'no field of an event': "dta"; }'
+    app.sse.subscribe([market], { map: () => ({ data: 1, dta: 1 }) })
+  })
+
+  test('is not asked for gaps, which go past a filter and a map', () => {
+    const prices = app.sse.channel<{ price: { owner: string, bid: number } }>('prices')
+    prices.subscribe({ filter: ({ data }) => data.owner === 'me', map: ({ event, data }) => ({ event, data: data.bid }) })
+    app.sse.subscribe([prices], { filter: ({ data }) => data.owner === 'me', map: ({ event, data }) => ({ event, data: data.bid }) })
+    // @ts-expect-error This comparison appears to be unintentional because the types
+    prices.subscribe({ filter: ({ event }) => event === 'gap' })
+    // @ts-expect-error This comparison appears to be unintentional because the types
+    app.sse.subscribe([prices], { filter: ({ event }) => event === 'gap' })
   })
 
   test('says where it is and who reads it', () => {
@@ -159,6 +189,46 @@ describe('a channel with events declared by hand', () => {
     expect(market.subscribers).type.toBe<number>()
     expect(market.close()).type.toBe<Promise<void>>()
     expect(market.disconnect(request => request.ip === '127.0.0.1')).type.toBe<number>()
+  })
+})
+
+describe('maps of events declared by hand', () => {
+  test('may have any name with data of a type', async () => {
+    const owned = app.sse.channel<{ [name: string]: { owner: string } }>('owned')
+    owned.publish({ event: 'any', data: { owner: 'me' } })
+    owned.publish({ data: { owner: 'me' } })
+    // @ts-expect-error Type 'number' is not assignable to type '{ owner: string; }'
+    owned.publish({ event: 'any', data: 5 })
+    // @ts-expect-error is not assignable to parameter of type
+    owned.publish('text')
+    owned.subscribe({ filter: ({ data }) => data.owner === 'me' })
+    for await (const event of app.sse.channel<Record<string, any>>('loose')) expect(event.data).type.toBe<any>()
+  })
+
+  test('may have events without data, and text that is one of some', () => {
+    const bells = app.sse.channel<{ bell: undefined, chime: string | undefined, message: 'ding' | 'dong' }>('bells')
+    bells.publish({ event: 'bell' })
+    bells.publish({ event: 'chime' })
+    bells.publish({ event: 'chime', data: 'twelve' })
+    bells.publish('ding')
+    // @ts-expect-error is not assignable to
+    bells.publish({ event: 'bell', data: 5 })
+    // @ts-expect-error Argument of type '"dang"' is not assignable to
+    bells.publish('dang')
+  })
+
+  test('have no event named gap, which nobody can publish', async () => {
+    const gaps = app.sse.channel<{ gap: number, tick: number }>('gaps')
+    gaps.publish({ event: 'tick', data: 1 })
+    // @ts-expect-error Type '"gap"' is not assignable to type '"tick"'
+    gaps.publish({ event: 'gap', data: 1 })
+    for await (const event of gaps) if (event.event === 'gap') expect(event.data).type.toBe<Gap>()
+    expect(app.sse.channel).type.not.toBeCallableWith('gaps', { events: { gap: { type: 'number' } } })
+    expect(app.sse.channel).type.toBeCallableWith('gaps', { events: { tick: { type: 'number' } } })
+  })
+
+  test('may hold what is not known yet', () => {
+    expect(<Data>(data: Data) => app.sse.channel<{ tick: Data }>('generic').publish({ event: 'tick', data })).type.not.toRaiseError()
   })
 })
 
@@ -268,6 +338,13 @@ describe('a channel with a JSON schema by json-schema-to-ts', () => {
     channel.publish({ event: 'trad', data: { side: 'buy', prices: [] } })
     channel.subscribe({ filter: event => event.event === 'trade' && event.data.side === 'sell' })
   })
+})
+
+test('a channel with a JSON schema that refers to another takes any data', () => {
+  const channel = app.withTypeProvider<JsonSchemaToTsProvider>().sse.channel('shared', { events: { trade: { $ref: 'trade#' } } })
+  channel.publish({ event: 'trade', data: { any: 'thing' } })
+  // @ts-expect-error Type '"trad"' is not assignable to type '"trade"'
+  channel.publish({ event: 'trad', data: {} })
 })
 
 describe('a channel with a Zod schema', () => {

@@ -1,7 +1,12 @@
 import type { JsonSchemaToTsProvider } from '@fastify/type-provider-json-schema-to-ts'
 import { Type, type FastifyPluginAsyncTypebox, type TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import Fastify, {
+  type FastifyInstance, type FastifyReply, type FastifyRequest, type FastifySchema, type FastifyTypeProviderDefault, type RawServerDefault,
+  type RouteGenericInterface
+} from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Http2Server, Http2ServerRequest } from 'node:http2'
 import { PassThrough } from 'node:stream'
 import { ReadableStream } from 'node:stream/web'
 import { describe, expect, test } from 'tstyche'
@@ -194,6 +199,48 @@ describe('events declared by hand', () => {
     app.get<{ Events: 5 }>('/', { sse: true }, async function * () {})
   })
 
+  test('may have any name with data of a type', () => {
+    interface Owned { [name: string]: { owner: string } }
+    app.get<{ Events: Owned }>('/', { sse: true }, async function * () {
+      yield { event: 'any', data: { owner: 'me' } }
+      yield { data: { owner: 'me' } }
+      yield { retry: 1000 }
+    })
+    // @ts-expect-error Type 'number' is not assignable to type '{ owner: string; }'
+    app.get<{ Events: Owned }>('/', { sse: true }, async function * () { yield { event: 'any', data: 5 } })
+    app.get<{ Events: Record<string, any> }>('/', { sse: true }, async function * () { yield { event: 'any', data: 5 } })
+  })
+
+  test('may be without data', () => {
+    interface Bells { bell: undefined, chime: string | undefined, toll: void }
+    app.get<{ Events: Bells }>('/', { sse: true }, async function * () {
+      yield { event: 'bell' }
+      yield { event: 'bell', id: 1, data: undefined }
+      yield { event: 'chime' }
+      yield { event: 'chime', data: 'twelve' }
+      yield { event: 'toll' }
+    })
+    // @ts-expect-error Type 'number' is not assignable to type 'undefined'
+    app.get<{ Events: Bells }>('/', { sse: true }, async function * () { yield { event: 'bell', data: 5 } })
+    // @ts-expect-error Property 'data' is missing in type '{ event: "bel"; }'
+    app.get<{ Events: Bells }>('/', { sse: true }, async function * () { yield { event: 'bel' } })
+  })
+
+  test('may have text that is optional, or one of some', () => {
+    app.get<{ Events: { message?: string } }>('/', { sse: true }, async function * () { yield 'text' })
+    app.get<{ Events: { message: 'ding' | 'dong' } }>('/', { sse: true }, () => ['ding', 'dong'])
+    app.get<{ Events: { message: 'ding' | 'dong' } }>('/', { sse: true }, async function * () { yield 'ding' as const })
+    // @ts-expect-error Type '"dang"' is not assignable to type
+    app.get<{ Events: { message: 'ding' | 'dong' } }>('/', { sse: true }, () => ['dang'])
+    // @ts-expect-error Type 'string' is not assignable to type
+    app.get<{ Events: { message: { a: number } } }>('/', { sse: true }, async function * () { yield 'text' })
+  })
+
+  test('may hold what is not known yet', () => {
+    expect(<Data>(data: Data) => app.get<{ Events: { tick: Data } }>('/', { sse: true }, async function * () { yield { event: 'tick', data } }))
+      .type.not.toRaiseError()
+  })
+
   test('win over the schema', () => {
     app.get<{ Events: Market }>('/', { sse: true, schema: { events: { trade: {} } } }, async function * () {
       yield { event: 'trade', data: { side: 'buy', prices: [] } }
@@ -215,6 +262,37 @@ describe('events declared by hand', () => {
     // @ts-expect-error Type '"trad"' is not assignable to type '"trade"'
     const wrong: SseRouteHandler<{ Events: Market }> = async function * () { yield { event: 'trad', data: { side: 'buy', prices: [] } } }
     expect(wrong).type.not.toBeAssignableTo<SseRouteHandler<{ Events: { other: number } }>>()
+  })
+})
+
+describe('handlers and options for other servers and loggers', () => {
+  const http2 = Fastify({ http2: true })
+  const quiet = { ...app.log, quiet: true }
+  const logging = Fastify({ loggerInstance: quiet })
+
+  test('are declared apart for an HTTP/2 server', () => {
+    const handler: SseRouteHandler<RouteGenericInterface, FastifySchema, FastifyTypeProviderDefault, Http2Server> = async function * (request) {
+      expect(request.raw).type.toBe<Http2ServerRequest>()
+      yield 'text'
+    }
+    const options: SseRouteShorthandOptions<RouteGenericInterface, FastifySchema, FastifyTypeProviderDefault, Http2Server> = { sse: true }
+    const route: SseRouteOptions<RouteGenericInterface, FastifySchema, FastifyTypeProviderDefault, Http2Server> = { method: 'GET', url: '/', sse: true, handler }
+    http2.get('/', { sse: true }, handler)
+    http2.get('/', options, async function * () { yield 'text' })
+    http2.route(route)
+    expect(app.get).type.not.toBeCallableWith('/', { sse: true }, handler)
+  })
+
+  test('are declared apart for a logger and the config of a route', () => {
+    const handler: SseRouteHandler<
+      RouteGenericInterface, FastifySchema, FastifyTypeProviderDefault, RawServerDefault, IncomingMessage, ServerResponse, { cost: number }, typeof quiet
+    > = async function * (request) {
+      expect(request.log.quiet).type.toBe<boolean>()
+      expect(request.routeOptions.config.cost).type.toBe<number>()
+      yield 'text'
+    }
+    logging.get<RouteGenericInterface, { cost: number }>('/', { sse: true, config: { cost: 1 } }, handler)
+    expect(app.get<RouteGenericInterface, { cost: number }>).type.not.toBeCallableWith('/', { sse: true, config: { cost: 1 } }, handler)
   })
 })
 
@@ -299,7 +377,7 @@ describe('a TypeBox schema', () => {
     typed.post('/', { sse: true, schema }, async function * (request) { yield { event: 'trade' } })
     // @ts-expect-error '{ 'no field of an event': "dta"; }'
     typed.post('/', { sse: true, schema }, async function * (request) { yield { event: 'trade', data: { side: 'buy', prices: [] }, dta: 1 } })
-    // @ts-expect-error Property 'event' is missing in type '{ data: number; }'
+    // @ts-expect-error Type 'number' is not assignable to type 'string'
     typed.post('/', { sse: true, schema }, async function * (request) { yield { data: 1 } })
     // @ts-expect-error Type '"hold"' is not assignable to type '"buy" | "sell"'
     typed.post('/', { sse: true, schema }, () => [{ event: 'trade', data: { side: 'hold', prices: [1] } }])
@@ -313,6 +391,22 @@ describe('a TypeBox schema', () => {
     })
     expect(typed.post).type.not.toBeCallableWith('/', { sse: true, schema }, async function * () { yield { event: 'trad', data: 1 } })
     expect(typed.post).type.not.toBeCallableWith('/', { sse: true, schema, handler: async function * () { yield { event: 'trade', data: 1 } } })
+  })
+
+  test('types tuples', () => {
+    const events = { at: Type.Object({ place: Type.Tuple([Type.Literal('x'), Type.Number()]), path: Type.Array(Type.Number()) }), n: Type.Number() }
+    typed.get('/', { sse: true, schema: { events } }, async function * () {
+      yield { event: 'at', data: { place: ['x', 1], path: [] } }
+      yield { event: 'at', data: { place: ['x', 1], path: [1, 2] } }
+      yield { event: 'n', data: 5 }
+    })
+    typed.route({ method: 'GET', url: '/', sse: true, schema: { events }, handler: () => [{ event: 'at', data: { place: ['x', 1], path: [1] } }] })
+    typed.get('/', { sse: true, schema: { events: { n: Type.Union([Type.Null(), Type.Literal(5)]) } } }, async function * () {
+      yield { event: 'n', data: null }
+      yield { event: 'n', data: 5 }
+    })
+    // @ts-expect-error Type '"y"' is not assignable to type '"x"'
+    typed.get('/', { sse: true, schema: { events } }, async function * () { yield { event: 'at', data: { place: ['y', 1], path: [] } } })
   })
 
   test('without events allows any', () => {
@@ -382,6 +476,13 @@ describe('a JSON schema by json-schema-to-ts', () => {
     typed.post('/', { sse: true, schema }, async function * (request) { yield { event: 'trade', data: { side: 'buy', prices: [] }, dta: 1 } })
     expect(typed.post).type.not.toBeCallableWith('/', { sse: true, schema }, async function * () { yield { event: 'trade', data: 1 } })
   })
+})
+
+test('a JSON schema that refers to another allows any data', () => {
+  const typed = app.withTypeProvider<JsonSchemaToTsProvider>()
+  typed.get('/', { sse: true, schema: { events: { trade: { $ref: 'trade#' } } } }, async function * () { yield { event: 'trade', data: { side: 'buy' } } })
+  // @ts-expect-error Type '"trad"' is not assignable to type '"trade"'
+  typed.get('/', { sse: true, schema: { events: { trade: { $ref: 'trade#' } } } }, async function * () { yield { event: 'trad', data: { side: 'buy' } } })
 })
 
 describe('a Zod schema', () => {
