@@ -1,19 +1,24 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { FastifyRequest } from 'fastify'
 import type { CloseReason } from './close-reason'
 import { StreamContext } from './context'
 import { hasFeed, type Feed, type FeedContext, type Sink } from './feed'
-import { isThenable } from './pull'
 import type { StreamSignal } from './signal'
 import { discard, feedOf, type Source } from './source'
+import { isThenable } from './thenable'
 
 const UNSETTLED_MS = 5_000
 
-/** The source's side of a stream: opens the source, drains it into a sink, and tells it to stop. */
+/**
+ * The source's side of a stream: opens the source, drains it into a sink, and tells it to stop. Whoever asks for that,
+ * the source finds the AsyncLocalStorage of its own request.
+ */
 export class Intake {
   readonly #source: Source<unknown>
   readonly #sink: Sink
   readonly #context: FeedContext
   readonly #signal: StreamSignal
+  readonly #scope: AsyncResource | undefined
   #state: 'unopened' | 'opened' | 'stopped' = 'unopened'
   #feed: Feed | undefined
   #opening: Promise<void> | undefined
@@ -23,9 +28,40 @@ export class Intake {
     this.#sink = sink
     this.#context = context
     this.#signal = signal
+    // A channel runs nothing of its own.
+    if (!hasFeed(source)) this.#scope = new AsyncResource('event stream', { requireManualDestroy: true })
   }
 
   open (): void {
+    this.#inScope(this.#open)
+  }
+
+  /** The sink has room again. */
+  resume (): void {
+    this.#inScope(this.#resume)
+  }
+
+  /** Tells the source through its signal. */
+  abort (reason: CloseReason): void {
+    this.#inScope(() => { this.#signal.abort(reason) })
+  }
+
+  /** The server closes. */
+  leave (): void {
+    this.#inScope(this.#leave)
+  }
+
+  /** Ends the draining, at once; a source that then does not come to its end is reported. */
+  stop (): void {
+    this.#inScope(this.#stop)
+  }
+
+  #inScope (work: (this: this) => void): void {
+    if (this.#scope === undefined) work.call(this)
+    else this.#scope.runInAsyncScope(work, this)
+  }
+
+  #open (): void {
     this.#state = 'opened'
     try {
       const source = typeof this.#source === 'function'
@@ -40,24 +76,16 @@ export class Intake {
     }
   }
 
-  /** The sink has room again. */
-  resume (): void {
+  #resume (): void {
     this.#feed?.resume()
   }
 
-  /** Tells the source through its signal. */
-  abort (reason: CloseReason): void {
-    this.#signal.abort(reason)
-  }
-
-  /** The server closes. */
-  leave (): void {
+  #leave (): void {
     this.#signal.abort('shutdown')
     this.#feed?.leave?.()
   }
 
-  /** Ends the draining, at once; a source that then does not come to its end is reported. */
-  stop (): void {
+  #stop (): void {
     if (this.#state === 'unopened') discard(this.#source)
     this.#state = 'stopped'
     const settled = this.#feed?.stop() ?? this.#opening

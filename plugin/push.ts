@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { finished, type Readable, type Writable } from 'node:stream'
 import type { Feed, Sink } from './feed'
 import { TextChunks } from './text-chunks'
@@ -71,10 +72,11 @@ export class Push implements Feed {
   #yield (): void {
     this.#yielding = true
     this.#readable.pause()
-    afterTurn(() => {
+    // Whose turn it is to call back is not who the stream is for.
+    afterTurn(AsyncResource.bind(() => {
       this.#yielding = false
       this.resume()
-    })
+    }))
   }
 
   #pause (): void {

@@ -1,3 +1,4 @@
+import { AsyncResource } from 'node:async_hooks'
 import { afterTurn, turnIsOver } from './turn'
 
 const TICKS = 4
@@ -13,6 +14,8 @@ export class Ticker<Member> {
   static readonly TICKS = TICKS
 
   readonly #visit: (member: Member) => void
+  // The timers are nobody's: they are not to keep the AsyncLocalStorage of the request that started them.
+  readonly #scope = new AsyncResource('Ticker', { requireManualDestroy: true })
   readonly #rounds = new Map<number, Round<Member>>()
 
   constructor (visit: (member: Member) => void) {
@@ -34,7 +37,7 @@ export class Ticker<Member> {
   }
 
   #start (interval: number): Round<Member> {
-    const timer = setInterval(() => {
+    const timer = this.#scope.runInAsyncScope(setInterval, undefined, () => {
       // The one before has not come to its end yet.
       if (round.isUnderWay) return
       round.isUnderWay = true
