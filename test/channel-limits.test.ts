@@ -114,8 +114,10 @@ t.test('the options of a channel', async t => {
       authorize: undefined,
       maxSubscribers: Infinity,
       maxEventBytes: 65_536,
-      idempotencyWindow: 120_000
+      idempotencyWindow: 120_000,
+      events: undefined
     })
+    t.same(resolveChannelOptions({ events: { tick: {}, tock: {} } }).events, ['tick', 'tock'])
     t.strictSame(resolveChannelOptions({ history: false }).history, { size: 0, maxAge: 0, maxBytes: 0, isLatest: false })
     t.strictSame(resolveChannelOptions({ history: { mode: 'latest', size: 5 } }).history, { size: 5, maxAge: 300_000, maxBytes: 4_194_304, isLatest: true })
   })
@@ -492,6 +494,87 @@ t.test('disconnect', async t => {
     await publishAll(channel, 'one')
     t.match(await next, { data: 'one' })
     await steps.leave()
+  })
+
+  t.test('takes a function and nothing else', async t => {
+    const { channel, read, publishAll } = await serveChannel(t)
+    const client = await read()
+    for (const [wrong, shown] of [[undefined, 'undefined'], [null, 'null'], [true, 'true'], ['ann', "'ann'"], [{}, '{}']] as const) {
+      t.throws(() => channel.disconnect(wrong as never), { code: 'FST_ERR_SSE_CHANNEL', message: `The channel 'news': disconnect takes a function of the request, got ${shown}` })
+    }
+    await publishAll('one')
+    t.match(await client.next(), { data: 'one' })
+  })
+
+  t.test('ends only those for whom its predicate gives true, and nobody for a promise', async t => {
+    const { channel, read, publishAll } = await serveChannel(t)
+    const client = await read()
+    for (const answer of [Promise.resolve(true), 1, 'yes', {}, undefined, null]) t.equal(channel.disconnect((() => answer) as never), 0)
+    await publishAll('one')
+    t.match(await client.next(), { data: 'one' })
+  })
+
+  t.test('has authorize asked again where it is being asked, so that a right withdrawn meanwhile counts', async t => {
+    const allowed = new Set(['ann', 'bob'])
+    const asked: string[] = []
+    const isAsked = deferred()
+    const answer = deferred()
+    const served = await serveChannel(t, {
+      async authorize ({ headers }) {
+        const user = String(headers['user'])
+        const isAllowed = allowed.has(user)
+        if (asked.push(user) === 2) isAsked.resolve()
+        await answer.promise
+        return isAllowed
+      }
+    })
+    const left = new AbortController()
+    const opening = ['ann', 'bob'].map(user => fetch(served.url, { headers: { user }, signal: left.signal }))
+    await isAsked.promise
+    allowed.delete('ann')
+    t.equal(served.channel.disconnect(isUser('ann')), 0, 'there is no stream yet')
+    answer.resolve()
+    const [ann, bob] = await Promise.all(opening)
+    t.equal(ann?.status, 403)
+    t.match(await ann?.json(), { code: 'FST_ERR_SSE_FORBIDDEN' })
+    t.equal(bob?.status, 200)
+    t.same(asked.sort(), ['ann', 'ann', 'bob', 'bob'])
+    t.equal(served.channel.subscribers, 1)
+    left.abort()
+    t.same((await reasons(served, 2)).sort(), ['client', 'error'])
+  })
+
+  t.test('has authorize asked as often as somebody is disconnected while it is asked', async t => {
+    const answers: Array<(answer: boolean) => void> = []
+    const asked = [deferred(), deferred(), deferred()] as const
+    const served = await serveChannel(t, {
+      authorize: () => new Promise(resolve => { asked[answers.push(resolve) - 1]?.resolve() })
+    })
+    const opening = served.read()
+    for (const [index, { promise }] of asked.entries()) {
+      await promise
+      if (index < 2) served.channel.disconnect(() => false)
+      answers[index]?.(true)
+    }
+    t.equal((await opening).response.status, 200)
+    t.equal(answers.length, 3)
+  })
+
+  t.test('has authorize not asked again for a client that has left', async t => {
+    const asked = deferred()
+    const answer = deferred<boolean>()
+    let count = 0
+    const served = await serveChannel(t, { authorize: () => { count++; asked.resolve(); return answer.promise } })
+    const client = await connectTo(t, served.port, get('/'))
+    await asked.promise
+    client.socket.destroy()
+    t.same(await reasons(served, 1), ['client'])
+    served.channel.disconnect(() => true)
+    answer.resolve(true)
+    await setImmediate()
+    t.equal(count, 1)
+    t.equal(served.channel.subscribers, 0)
+    t.same(served.log.complaints, [])
   })
 
   t.test('throws what its predicate throws, and ends nothing', async t => {

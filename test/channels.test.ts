@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
 import { once } from 'node:events'
 import { connect, type IncomingHttpHeaders } from 'node:http2'
 import type { Readable } from 'node:stream'
@@ -8,7 +9,9 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { EventSource, fetch } from 'undici'
 import ssePlugin from '../plugin/index'
-import type { Channel, ChannelEvent, ChannelOptions, SseEvent, TypedChannelOptions } from '../plugin/types'
+import { turnIsOver } from '../plugin/turn'
+import type { MapResult } from '../plugin/channel/subscription'
+import type { Channel, ChannelEvent, ChannelOptions, TypedChannelOptions } from '../plugin/types'
 import { dataOf, publishAll, read, serveChannel, Steps, take } from './helpers/channels'
 import { readFrom } from './helpers/chunks'
 import { EVENT_SOURCE } from './helpers/client'
@@ -93,7 +96,7 @@ t.test('publish', async t => {
   circular['self'] = circular
 
   const refused: Record<string, [published: unknown, error: object]> = {
-    'an ID, which the channel gives': [{ data: 'x', id: '1' }, { code: 'FST_ERR_SSE_EVENT', message: /gives the IDs itself; got { data: 'x', id: '1' }/ }],
+    'an ID, which the channel gives': [{ data: 'x', id: '1' }, { code: 'FST_ERR_SSE_EVENT', message: /gives the IDs itself; got an object with data, id$/ }],
     'a reconnection time': [{ data: 'x', retry: 5 }, { code: 'FST_ERR_SSE_EVENT' }],
     'a comment': [{ comment: 'x' }, { code: 'FST_ERR_SSE_EVENT' }],
     'a field that no event has': [{ event: 'tick', dta: 1 }, { code: 'FST_ERR_SSE_EVENT' }],
@@ -111,8 +114,9 @@ t.test('publish', async t => {
     'a name that is no string': [{ event: 5, data: 'x' }, { code: 'FST_ERR_SSE_FIELD', message: /'event'/ }],
     'a function as data': [{ data: () => {} }, { code: 'FST_ERR_SSE_FIELD', message: /'data'/ }],
     'a symbol as data': [{ data: Symbol('x') }, { code: 'FST_ERR_SSE_FIELD', message: /'data'/ }],
-    'what JSON cannot have': [{ data: circular }, { message: /circular/ }],
-    'a BigInt': [{ data: 5n }, { message: /BigInt/ }]
+    'what JSON cannot have': [{ data: circular }, { code: 'FST_ERR_SSE_FIELD', message: /circular/ }],
+    'data that is a promise': [{ data: Promise.resolve('x') }, { code: 'FST_ERR_SSE_FIELD', message: /await it/ }],
+    'a BigInt': [{ data: 5n }, { code: 'FST_ERR_SSE_FIELD', message: /BigInt/ }]
   }
 
   t.test('rejects what is no event for a channel, and nothing of it is published', async t => {
@@ -408,20 +412,53 @@ t.test('a stream of a channel', async t => {
   }
 
   t.test('of a route with event schemas is as it was published, gaps too', async t => {
-    const schema: { events: Record<string, unknown> } = { events: { tick: { type: 'object', properties: { n: { type: 'integer' } } } } }
-    const { channel, url } = await serveChannel(t, {}, {}, (app, channel) => {
-      app.get('/channel', { sse: true, schema }, () => channel)
-      app.get('/iterate', { sse: true, schema }, async function * (request, reply, { signal, lastEventId }) {
+    const events: Record<string, unknown> = { tick: { type: 'object', properties: { n: { type: 'integer' } } } }
+    const { app, url } = await serve(t, app => {
+      const channel: Channel = app.sse.channel('news', { events })
+      app.get('/channel', { sse: true, schema: { events } }, () => channel)
+      app.get('/iterate', { sse: true, schema: { events } }, async function * (request, reply, { signal, lastEventId }) {
         yield * channel.subscribe({ signal, from: lastEventId })
       })
     })
     for (const path of ['/channel', '/iterate']) {
       const stream = await read(t, url + path, 'rubbish')
       t.match(await stream.next(), { event: 'gap', data: /^{"channel":"news","reason":"unknown"/ }, path)
-      const id = await channel.publish({ event: 'tick', data: { n: 1 } })
+      const id = await app.sse.channel('news').publish({ event: 'tick', data: { n: 1 } })
       t.match(await stream.next(), { id, event: 'tick', data: '{"n":1}' }, path)
       stream.close()
     }
+  })
+
+  t.test('of a route with event schemas that its events might not go by is refused', async t => {
+    const tick = { type: 'object', properties: { n: { type: 'integer' } } }
+    const events: Record<string, unknown> = { tick, tock: tick }
+    const { app, url } = await serve(t, app => {
+      const plain = app.sse.channel('plain')
+      const less = app.sse.channel('less', { events: { tick } })
+      const same: Channel = app.sse.channel('same', { events })
+      const more = app.sse.channel('more', { events: { ...events, extra: {} } })
+      const sources = {
+        plain,
+        part: plain.subscribe({ filter: () => true }),
+        more,
+        mapped: same.subscribe({ map: event => event }),
+        several: app.sse.subscribe([same, more, plain]),
+        function: () => plain,
+        less,
+        same,
+        filtered: same.subscribe({ filter: () => true }),
+        both: app.sse.subscribe([same, less])
+      }
+      for (const [name, source] of Object.entries(sources)) app.get(`/${name}`, { sse: true, schema: { events } }, () => source as never)
+    })
+    const odd = { plain: 'plain', part: 'plain', more: 'more', mapped: 'same', several: 'more', function: 'plain' }
+    for (const [path, name] of Object.entries(odd)) {
+      const response = await fetch(`${url}/${path}`)
+      t.equal(response.status, 500, path)
+      t.match(await response.json(), { code: 'FST_ERR_SSE_CHANNEL', message: new RegExp(`'${name}': its events do not go through the schemas of the route: declare the same \`events\``) })
+    }
+    t.same(app.sse.stats().channels, {})
+    for (const path of ['less', 'same', 'filtered', 'both']) t.equal((await read(t, `${url}/${path}`)).response.status, 200, path)
   })
 
   t.test('opens with retry', async t => {
@@ -624,8 +661,63 @@ t.test('subscribe', async t => {
     for (const reader of readers) await reader.leave()
   })
 
+  t.test('a filter keeps an event by what is true, as an if does, and drops it in doubt', async t => {
+    const channel = await readyChannel(t)
+    const answers: unknown[] = [undefined, null, 0, '', NaN, 0n, false, true, 1, 'no', {}, []]
+    const steps = new Steps(channel.subscribe({ filter: (({ data }: ChannelEvent) => answers[data as number]) as never }))
+    const { next } = await steps.begin()
+    await publishAll(channel, ...answers.keys())
+    t.same(dataOf([await next, ...await steps.take(4)]), [7, 8, 9, 10, 11])
+    await steps.leave()
+  })
+
+  const wrong: Record<string, [options: object, error: { code: string, message: RegExp }]> = {
+    'a filter that gives a promise': [{ filter: async () => true }, { code: 'FST_ERR_SSE_OPTION', message: /'filter' must return a boolean, got a promise/ }],
+    'a filter whose promise rejects': [{ filter: async () => { throw new Error('nobody waits for it') } }, { code: 'FST_ERR_SSE_OPTION', message: /must return a boolean/ }],
+    'a filter that gives a thenable': [{ filter: () => ({ then () {} }) }, { code: 'FST_ERR_SSE_OPTION', message: /must return a boolean/ }],
+    'a map that gives null': [{ map: () => null }, { code: 'FST_ERR_SSE_EVENT', message: /got null/ }],
+    'a map that gives a number': [{ map: () => 5 }, { code: 'FST_ERR_SSE_EVENT', message: /got 5/ }],
+    'a map that gives a promise': [{ map: async () => 'text' }, { code: 'FST_ERR_SSE_EVENT', message: /a channel takes strings or objects/ }],
+    'a map whose promise rejects': [{ map: async () => { throw new Error('nobody waits for it') } }, { code: 'FST_ERR_SSE_EVENT', message: /a channel takes strings or objects/ }],
+    'a map whose data is a promise': [{ map: () => ({ data: Promise.reject(new Error('nobody waits for it')) }) }, { code: 'FST_ERR_SSE_FIELD', message: /await it/ }]
+  }
+
+  for (const [title, [options, error]] of Object.entries(wrong)) {
+    t.test(`${title} fails the stream, and whoever publishes is not told`, async t => {
+      const { url, log, channel, publishAll } = await serveChannel(t, {}, {}, (app, channel) => {
+        app.get('/wrong', (request, reply) => reply.sse(channel.subscribe(options)))
+      })
+      const stream = await read(t, `${url}/wrong`)
+      const [first] = await publishAll('one')
+      await t.rejects(stream.rest(), 'torn, not ended')
+      t.match(await log.find('event stream failed'), { err: error })
+      t.equal(channel.subscribers, 0)
+      const [missed] = await publishAll('two')
+      const response = await fetch(`${url}/wrong`, { headers: { 'last-event-id': String(first) } })
+      t.equal(response.status, 500, `${missed} was missed`)
+      t.match(await response.json(), error)
+    })
+  }
+
+  t.test('filter and map find the AsyncLocalStorage of whoever subscribed, not of whoever publishes', async t => {
+    const storage = new AsyncLocalStorage<string>()
+    const found: Array<string | undefined> = []
+    const { app, url } = await serve(t, app => {
+      const channel = app.sse.channel('news')
+      app.addHook('onRequest', (request, reply, done) => { storage.run(`request ${request.url}`, done) })
+      app.get('/:user', (request, reply) => reply.sse(channel.subscribe({
+        filter: () => found.push(storage.getStore()) > 0,
+        map: ({ data }) => `${data} for ${storage.getStore()}`
+      })))
+    })
+    const streams = await Promise.all(['ann', 'bob'].map(user => read(t, `${url}/${user}`)))
+    await storage.run('publisher', () => app.sse.channel('news').publish('one'))
+    t.same(dataOf(await Promise.all(streams.map(stream => stream.next()))), ['one for request /ann', 'one for request /bob'])
+    t.same(found.sort(), ['request /ann', 'request /bob'])
+  })
+
   t.test('map gives another event in the place of each, which keeps its ID', async t => {
-    const maps: Record<string, [map: (event: ChannelEvent) => SseEvent | undefined, mapped: object]> = {
+    const maps: Record<string, [map: (event: ChannelEvent) => MapResult | undefined, mapped: object]> = {
       another: [({ data }) => ({ event: 'even', data: { data } }), { event: 'even', data: '{"data":1}' }],
       text: [({ data }) => `text ${data}`, { event: undefined, data: 'text 1' }],
       'a changed copy': [event => ({ ...event, data: 'changed' }), { event: 'tick', data: 'changed' }],
@@ -857,13 +949,19 @@ t.test('several channels', async t => {
   t.test('are refused where they cannot be one stream', async t => {
     const app = await ready(t, app => { for (let n = 0; n < 7; n++) app.sse.channel(`c${n}`) })
     const wrong: Array<[names: string[], message: RegExp]> = [
-      [[], /there is none: a stream is over 1 to 6 different channels/],
+      [[], /The channel \(none\): a stream is over 1 to 6 different channels/],
       [['c0', 'c1', 'c2', 'c3', 'c4', 'c5', 'c6'], /1 to 6 different channels/],
       [['c0', 'c0'], /'c0', 'c0': a stream is over 1 to 6 different channels/],
       [['c0', 'none'], /The channel 'none': it is not declared/]
     ]
     for (const [names, message] of wrong) t.throws(() => app.sse.subscribe(names), { code: 'FST_ERR_SSE_CHANNEL', message })
     t.throws(() => app.sse.subscribe(['c0'], { from: 5 as never }), { code: 'FST_ERR_SSE_OPTION' })
+    for (const [channels, shown] of [['c0', "'c0'"], [undefined, 'undefined'], [null, 'null'], [new Set(['c0']), 'Set'], [{ 0: 'c0', length: 1 }, '{']] as const) {
+      t.throws(() => app.sse.subscribe(channels as never), {
+        code: 'FST_ERR_SSE_CHANNEL',
+        message: new RegExp(`^The channel ${shown}.*: subscribe takes a list of channels, or of their names$`)
+      })
+    }
   })
 
   t.test('may be filtered, mapped and iterated as one', async t => {
@@ -1233,7 +1331,7 @@ t.test('close', async t => {
 
 t.test('app.close()', async t => {
   t.test('ends the streams of channels at once, without waiting for the grace', async t => {
-    const { app, read, log, publishAll } = await serveChannel(t, {}, { shutdown: { grace: 2 ** 31 - 1, retry: 7 } })
+    const { app, read, log, publishAll } = await serveChannel(t, {}, { shutdown: { grace: 2 ** 31 - 1, retry: 7 } }, undefined, { pluginTimeout: 0 })
     const streams = [await read(), await read()]
     const [id] = await publishAll('one')
     await app.close()
@@ -1249,7 +1347,7 @@ t.test('app.close()', async t => {
   t.test('ends generators that iterate and heed their signal at once', async t => {
     const { app, url, channel, log } = await serveChannel(t, {}, { shutdown: { grace: 2 ** 31 - 1, retry: 7 }, prime: 0 }, (app, channel) => {
       app.get('/iterate', { sse: true }, async function * (request, reply, { signal }) { yield * channel.subscribe({ signal }) })
-    })
+    }, { pluginTimeout: 0 })
     const stream = await read(t, `${url}/iterate`)
     await subscribersOf(channel, 1)
     await app.close()
@@ -1272,10 +1370,94 @@ t.test('app.close()', async t => {
     t.equal(channel.subscribers, 0)
   })
 
+  const LARGE = 'x'.repeat(60_000)
+
+  /** A client of a channel that does not read, for whom more is published than its connection holds. */
+  async function serveBusy (t: Test, plugin: ssePlugin.PluginOptions, count: number) {
+    const served = await serveChannel(t, { history: { size: 1e6, maxBytes: 2 ** 30 } }, { maxBuffer: 2 ** 30, ...plugin })
+    const client = await connectTo(t, served.port, get('/'))
+    await client.until('\r\n:\n\r\n')
+    client.socket.pause()
+    for (let n = 0; n < count; n++) await served.channel.publish(`<${n}>${LARGE}`)
+    const numbers = Array.from({ length: count }, (_, n) => n)
+    return { ...served, client, numbers, received: () => Array.from(client.received.matchAll(/<(\d+)>/g), ([, n]) => Number(n)) }
+  }
+
+  t.test('brings a client that is busy, and reads on, what was published before', async t => {
+    const { app, client, log, numbers, received } = await serveBusy(t, { shutdown: { retry: 7 } }, 200)
+    t.ok(Number(app.sse.stats().channels['news']?.queued) > LARGE.length, 'much waits for it')
+    const closed = app.close()
+    client.socket.resume()
+    await client.closed
+    await closed
+    t.same(received(), numbers)
+    t.ok(client.received.endsWith('\r\nretry: 7\n\r\n0\r\n\r\n'), 'a clean end')
+    t.match(await log.find('event stream closed'), { reason: 'shutdown', events: 200 })
+    t.same(log.complaints, [])
+  })
+
+  t.test('does not wait for a client that is busy with the last that there is', async t => {
+    const { app, port, channel, log } = await serveChannel(t, {}, { shutdown: { grace: 2 ** 31 - 1, retry: 7 } }, (app, channel) => {
+      const large = 'x'.repeat(8_000_000)
+      app.get('/large', (request, reply) => reply.sse(channel.subscribe({ map: () => ({ data: large }) })))
+    }, { pluginTimeout: 0 })
+    const client = await connectTo(t, port, get('/large'))
+    await client.until('\r\n:\n\r\n')
+    client.socket.pause()
+    await channel.publish('one')
+    while (app.sse.stats().streams.queued === 0) await setImmediate()
+    t.equal(app.sse.stats().channels['news']?.queued, 0, 'nothing waits behind it')
+    const closed = app.close()
+    t.match(await log.find('event stream closed'), { reason: 'shutdown', events: 1, duration: Number }, 'while the client does not read')
+    client.socket.resume()
+    await closed
+    await client.closed
+    t.ok(client.received.endsWith('\r\nretry: 7\n\r\n0\r\n\r\n'), 'a clean end')
+  })
+
+  t.test('ends a client that does not read when the grace is over', async t => {
+    const { app, client, log, numbers, received } = await serveBusy(t, { shutdown: { grace: 50, retry: 7 } }, 200)
+    await app.close()
+    t.match(await log.find('event stream closed'), { reason: 'shutdown' })
+    client.socket.resume()
+    await client.closed
+    const seen = received()
+    t.ok(seen.length < 200, `${seen.length} have arrived`)
+    t.same(seen, numbers.slice(0, seen.length))
+    t.notOk(client.received.endsWith('\r\n0\r\n\r\n'), 'torn, not ended')
+    t.same(log.complaints, [])
+  })
+
+  t.test('lets a client go at once that leaves while it is brought the rest', async t => {
+    const { app, client, log } = await serveBusy(t, { shutdown: { grace: 8_000 } }, 200)
+    const closed = app.close()
+    client.socket.destroy()
+    t.match(await log.find('event stream closed'), { reason: 'client' })
+    await closed
+  })
+
+  t.test('brings what was published when the turn of the event loop is over, in the next', async t => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    app.addHook('preClose', async () => {
+      await app.sse.channel('news').publish('last')
+      while (!turnIsOver());
+    })
+    await app.register(ssePlugin, { shutdown: { grace: 8_000, retry: 7 } })
+    app.get('/', (request, reply) => reply.sse(app.sse.channel('news')))
+    const url = await app.listen({ host: '127.0.0.1', port: 0 })
+    const streams = [await read(t, url), await read(t, url)]
+    await app.close()
+    for (const stream of streams) {
+      t.same(dataOf(await stream.rest()), ['last'])
+      t.equal(stream.retry(), 7)
+    }
+  })
+
   t.test('ends a stream that waits to be let in, and tells it to come back', async t => {
     const asked = deferred()
     const answer = deferred<boolean>()
-    const { app, read, log } = await serveChannel(t, { authorize: () => { asked.resolve(); return answer.promise } }, { shutdown: { grace: 2 ** 31 - 1, retry: 7 } })
+    const { app, read, log } = await serveChannel(t, { authorize: () => { asked.resolve(); return answer.promise } }, { shutdown: { grace: 2 ** 31 - 1, retry: 7 } }, undefined, { pluginTimeout: 0 })
     const opening = read()
     await asked.promise
     const closed = app.close()

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
-import { FST_ERR_SSE_FORBIDDEN, FST_ERR_SSE_LIMIT } from '../errors'
+import { FST_ERR_SSE_CHANNEL, FST_ERR_SSE_FORBIDDEN, FST_ERR_SSE_LIMIT } from '../errors'
 import type { Feed, FeedContext, Sink } from '../feed'
+import { show } from '../inspect'
 import { hasUnreadableId } from '../last-event-id'
 import type { ResolvedOptions } from '../options'
 import { afterTurn, inTurn, turnIsOver } from '../turn'
@@ -22,6 +23,7 @@ export class ChannelFeed implements Feed, Reader, Member {
   #hold: Hold | undefined
   #cursor: Cursor | undefined
   #awaitsTurn = false
+  #isLeaving = false
 
   constructor (selection: Selection, from: From, flows: Flows, sink: Sink, { request, options }: FeedContext) {
     this.#selection = selection
@@ -59,9 +61,11 @@ export class ChannelFeed implements Feed, Reader, Member {
     this.#sink.disconnect()
   }
 
+  /** What the client still waits for is written, while there is time. */
   leave (): void {
-    this.#attempt(() => { while (this.#writeBlock()); })
-    this.#sink.end()
+    this.#isLeaving = true
+    if (this.#state === 'reading') this.#write()
+    else this.#sink.end()
   }
 
   stop (): undefined {
@@ -74,6 +78,7 @@ export class ChannelFeed implements Feed, Reader, Member {
   async #start (): Promise<void> {
     await this.#authorize()
     if (this.#isStopped()) return
+    checkSchemas(this.#selection, this.#options.events)
     const hold = this.#hold = this.#flows.hold(this.#selection, this)
     this.#sink.prime()
     const start = await hold.flow.start(this.#beginning)
@@ -97,9 +102,12 @@ export class ChannelFeed implements Feed, Reader, Member {
 
   /** Nothing of a channel is told, not even whether it is there, before all of them may be read. */
   async #authorize (): Promise<void> {
+    const { disconnects } = this.#flows
     for (const { name, options: { authorize } } of this.#selection.channels) {
       if (authorize !== undefined && await authorize(this.request, name) !== true) throw new FST_ERR_SSE_FORBIDDEN()
     }
+    // A right may have been withdrawn after it was found there, and before there was a stream to disconnect.
+    if (disconnects !== this.#flows.disconnects && !this.#isStopped()) await this.#authorize()
   }
 
   get #beginning (): From {
@@ -114,8 +122,12 @@ export class ChannelFeed implements Feed, Reader, Member {
         if (turnIsOver()) this.#awaitTurn()
         else if (!this.#writeBlock()) break
       }
-      if (this.#cursor?.isAtEnd === true) this.#sink.end()
+      if (this.#cursor?.isAtEnd === true || (this.#isLeaving && this.#hasWritten)) this.#sink.end()
     })
+  }
+
+  get #hasWritten (): boolean {
+    return !this.#awaitsTurn && (this.#sink.isFree || this.#cursor?.isEmpty === true)
   }
 
   /** Gives back whether there was something to write, and room for it. */
@@ -151,4 +163,17 @@ export class ChannelFeed implements Feed, Reader, Member {
   #isStopped (): boolean {
     return this.#state === 'stopped'
   }
+}
+
+/**
+ * The events of a channel go out as they were published, past the schemas of a route.
+ *
+ * @throws FST_ERR_SSE_CHANNEL when they might not be what the route has declared
+ */
+function checkSchemas ({ channels, isMapped }: Selection, declared: readonly string[] | undefined): void {
+  if (declared === undefined) return
+  const odd = channels.find(({ options: { events } }) => isMapped || events === undefined || events.some(name => !declared.includes(name)))
+  if (odd === undefined) return
+  throw new FST_ERR_SSE_CHANNEL(show(odd.name),
+    'its events do not go through the schemas of the route: declare the same `events` for the channel, without a map, or iterate it in the generator of the route')
 }

@@ -42,7 +42,7 @@ export interface ChannelOptions {
 /** {@link ChannelOptions} with a schema for each name of an event; the unnamed event is `message`. */
 export interface TypedChannelOptions<Schemas extends object = Record<string, unknown>> extends Omit<ChannelOptions, 'serializer'> {
   /** Schemas for the data of the events: they type what is published, and compile its serializers. */
-  events: Schemas
+  events: Schemas & { gap?: never }
 }
 
 /** Options with every default filled in. */
@@ -52,6 +52,8 @@ export interface ResolvedChannelOptions {
   maxSubscribers: number
   maxEventBytes: number
   idempotencyWindow: number
+  /** The names of the events that it has schemas for, where it has. */
+  events: readonly string[] | undefined
 }
 
 const HISTORY_KEYS = ['size', 'maxAge', 'maxBytes', 'mode']
@@ -91,6 +93,7 @@ export function resolveChannelOptions (given: ChannelOptions & { events?: object
     authorize: given.authorize,
     maxSubscribers: given.maxSubscribers ?? Infinity,
     maxEventBytes: given.maxEventBytes ?? 65_536,
-    idempotencyWindow: given.idempotencyWindow ?? 120_000
+    idempotencyWindow: given.idempotencyWindow ?? 120_000,
+    events: given.events === undefined ? undefined : Object.keys(given.events)
   }
 }

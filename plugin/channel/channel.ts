@@ -1,37 +1,47 @@
 import type { FastifyRequest } from 'fastify'
 import type { Backplane } from '../backplane/types'
-import { FST_ERR_SSE_CHANNEL_CLOSED } from '../errors'
-import type { SseEvent } from '../event'
+import { FST_ERR_SSE_CHANNEL, FST_ERR_SSE_CHANNEL_CLOSED } from '../errors'
+import type { BareNames, TextOf } from '../event'
 import { FEED, type Feed, type FeedContext, type HasFeed, type Sink } from '../feed'
+import { show } from '../inspect'
 import { checkOptions } from '../option-checks'
+import { ignoreRejection } from '../thenable'
 import type { ToText } from '../to-text'
 import type { ResolvedChannelOptions } from './channel-options'
 import type { Declared } from './flows'
-import type { Gap } from './gap'
+import type { GAP, Gap } from './gap'
 import type { ChannelEvent } from './item'
 import { toMessage } from './message'
 import { toId } from './position'
-import { Subscription, type Common, type MapOptions, type MappedEvent, type SubscribeOptions } from './subscription'
+import { Subscription, type Common, type MapOptions, type MappedEvent, type MapResult, type SubscribeOptions } from './subscription'
 
 /** What is published to a channel of such events: fields, or a string that is the data of an unnamed event. */
 export type PublishedEvent<Events extends object> = string extends keyof Events
-  ? string | { event?: string | undefined, data?: unknown }
-  : NamedEvent<Events> | UnnamedEvent<Events>
+  ? unknown extends Events[keyof Events] ? string | { event?: string | undefined, data?: unknown } : DeclaredEvent<Events>
+  : DeclaredEvent<Events>
 
-type NamedEvent<Events> = { [Name in Exclude<keyof Events, 'message'> & string]: { event: Name, data: Events[Name] } }[Exclude<keyof Events, 'message'> & string]
+type DeclaredEvent<Events> = NamedEvent<Events> | UnnamedEvent<Events> | BareEvent<Events>
 
-type UnnamedEvent<Events> = Events extends { message: infer Data }
-  ? { event?: 'message' | undefined, data: Data } | (string extends Data ? string : never)
+type NamedEvent<Events, Names extends keyof Events = Exclude<keyof Events, 'message' | typeof GAP>> = {
+  [Name in Names & string]: { event: Name, data: Events[Name] }
+}[Names & string]
+
+type UnnamedEvent<Events> = 'message' extends keyof Events
+  ? { event?: 'message' | undefined, data: Events['message'] } | TextOf<Events['message']>
   : never
+
+type BareEvent<Events, Names extends keyof Events = Exclude<BareNames<Events>, typeof GAP>> = {
+  [Name in Names & string]: { event: Name, data?: undefined }
+}[Names & string]
 
 /** What comes out of a channel of such events. */
 export type EventOf<Events extends object> = string extends keyof Events
-  ? ChannelEvent
-  : ReceivedEvent<Events> | ChannelEvent<'gap', Gap>
+  ? unknown extends Events[keyof Events] ? ChannelEvent<string | undefined, Events[keyof Events]> : ReceivedEvent<Events>
+  : ReceivedEvent<Events>
 
-type ReceivedEvent<Events> = {
-  [Name in keyof Events & string]: ChannelEvent<Name extends 'message' ? undefined : Name, Events[Name]>
-}[keyof Events & string]
+type ReceivedEvent<Events, Names extends keyof Events = Exclude<keyof Events, typeof GAP>> = ChannelEvent<typeof GAP, Gap> | {
+  [Name in Names & string]: ChannelEvent<'message' extends Name ? Exclude<Name, 'message'> | undefined : Name, Events[Name]>
+}[Names & string]
 
 /** How an event is published. */
 export interface PublishOptions {
@@ -85,7 +95,7 @@ export class Channel<Events extends object = Record<string, unknown>> implements
    *
    * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
    */
-  subscribe<Mapped extends SseEvent> (options: MapOptions<EventOf<Events> & ChannelEvent, Mapped>): Subscription<MappedEvent<Mapped>>
+  subscribe<Mapped extends MapResult<Name>, Name extends string> (options: MapOptions<EventOf<Events> & ChannelEvent, Mapped>): Subscription<MappedEvent<Mapped>>
   subscribe (options?: SubscribeOptions<EventOf<Events> & ChannelEvent>): Subscription<EventOf<Events> & ChannelEvent>
   subscribe (options: SubscribeOptions = {}): Subscription {
     return new Subscription([this], options, this.#common)
@@ -108,14 +118,21 @@ export class Channel<Events extends object = Record<string, unknown>> implements
 
   /**
    * Ends streams of this process that read the channel, with the reason `disconnected`. Their clients come back, and are
-   * asked by `authorize` again.
+   * asked by `authorize` again; so are those for which it is being asked now.
    *
    * @param isMeant whether the stream that answers a request is to end
    * @returns how many
+   * @throws FST_ERR_SSE_CHANNEL when `isMeant` is no function
    */
   disconnect (isMeant: (request: FastifyRequest) => boolean): number {
+    if (typeof isMeant !== 'function') throw new FST_ERR_SSE_CHANNEL(show(this.name), `disconnect takes a function of the request, got ${show(isMeant)}`)
+    this.#common.flows.disconnects++
     const streams = this.#common.flows.membersOf(this.name).flatMap(({ stream }) => stream ?? [])
-    const meant = streams.filter(({ request }) => isMeant(request))
+    const meant = streams.filter(({ request }) => {
+      const answer: unknown = isMeant(request)
+      ignoreRejection(answer)
+      return answer === true
+    })
     for (const stream of meant) stream.disconnect()
     return meant.length
   }

@@ -1,7 +1,7 @@
 import type { FastifyTypeProvider, FastifyTypeProviderDefault } from 'fastify'
 import type { Backplane } from '../backplane/types'
 import { FST_ERR_SSE_CHANNEL } from '../errors'
-import type { SseEvent } from '../event'
+import type { SchemaEvents } from '../event'
 import { show } from '../inspect'
 import type { OpenTotals, StatsSnapshot } from '../stats'
 import { bySerializer, type ToText } from '../to-text'
@@ -10,13 +10,9 @@ import { resolveChannelOptions, type ChannelOptions, type TypedChannelOptions } 
 import type { Declared } from './flows'
 import type { ChannelEvent } from './item'
 import { MAX_CHANNELS_IN_CURSOR } from './position'
-import { Subscription, type Common, type MapOptions, type MappedEvent, type SubscribeOptions } from './subscription'
+import { Subscription, type Common, type MapOptions, type MappedEvent, type MapResult, type SubscribeOptions } from './subscription'
 
 const NAME = /^[0-9A-Za-z._~:@/+=-]{1,128}$/
-
-/** The types of a channel's events, from its schemas by the type provider. */
-type EventsOf<Schemas, TypeProvider extends FastifyTypeProvider> =
-  { [Name in keyof Schemas & string]: (TypeProvider & { schema: Schemas[Name] })['serializer'] }
 
 /** Channels, or their names. */
 type Readable = ReadonlyArray<string | (Declared & AsyncIterable<ChannelEvent>)>
@@ -54,7 +50,7 @@ export class EventChannels<TypeProvider extends FastifyTypeProvider = FastifyTyp
    * @throws FST_ERR_SSE_CHANNEL for a name that is not allowed, or options that come a second time
    * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
    */
-  channel<const Schemas extends object> (name: string, options: TypedChannelOptions<Schemas>): Channel<EventsOf<Schemas, TypeProvider>>
+  channel<const Schemas extends object> (name: string, options: TypedChannelOptions<Schemas>): Channel<SchemaEvents<Schemas, TypeProvider>>
   channel<Events extends object = Record<string, unknown>> (name: string, options?: ChannelOptions): Channel<Events>
   channel (name: string, options?: ChannelOptions & { events?: object }): Channel {
     if (typeof name !== 'string' || !NAME.test(name)) {
@@ -77,13 +73,14 @@ export class EventChannels<TypeProvider extends FastifyTypeProvider = FastifyTyp
    * @throws FST_ERR_SSE_CHANNEL for a name that was not declared, a channel that comes twice, or too many
    * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
    */
-  subscribe<const Channels extends Readable, Mapped extends SseEvent> (channels: Channels, options: MapOptions<EventIn<Channels[number]>, Mapped>): Subscription<MappedEvent<Mapped>>
+  subscribe<const Channels extends Readable, Mapped extends MapResult<Name>, Name extends string> (channels: Channels, options: MapOptions<EventIn<Channels[number]>, Mapped>): Subscription<MappedEvent<Mapped>>
   subscribe<const Channels extends Readable> (channels: Channels, options?: SubscribeOptions<EventIn<Channels[number]>>): Subscription<EventIn<Channels[number]>>
   subscribe (channels: Readable, options: SubscribeOptions = {}): Subscription {
+    if (!Array.isArray(channels)) throw new FST_ERR_SSE_CHANNEL(show(channels), 'subscribe takes a list of channels, or of their names')
     const chosen = channels.map(channel => typeof channel === 'string' ? this.#find(channel) : channel)
     const names = chosen.map(({ name }) => name)
     if (chosen.length === 0 || chosen.length > MAX_CHANNELS_IN_CURSOR || new Set(names).size < names.length) {
-      throw new FST_ERR_SSE_CHANNEL(names.map(show).join(', ') || 'there is none', `a stream is over 1 to ${MAX_CHANNELS_IN_CURSOR} different channels`)
+      throw new FST_ERR_SSE_CHANNEL(names.map(show).join(', ') || '(none)', `a stream is over 1 to ${MAX_CHANNELS_IN_CURSOR} different channels`)
     }
     return new Subscription(chosen.sort(byName), options, this.#means)
   }

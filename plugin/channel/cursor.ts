@@ -51,9 +51,14 @@ export class Cursor {
     return this.#kept + this.#log.behind(this.#after) - this.#excused
   }
 
+  /** Whether all that there is was read. */
+  get isEmpty (): boolean {
+    return this.#first === undefined && this.#left.length === 0 && this.#log.next(this.#after) === undefined
+  }
+
   /** Whether the channel has ended, and all of it was read. To be asked when there was nothing to read. */
   get isAtEnd (): boolean {
-    return this.#first === undefined && this.#left.length === 0 && this.#log.isClosed && this.#log.next(this.#after) === undefined
+    return this.#log.isClosed && this.isEmpty
   }
 
   /** Reads on by one event. */

@@ -22,6 +22,8 @@ export interface Declared {
 export interface Selection {
   readonly channels: readonly Declared[]
   readonly pick: Pick | undefined
+  /** Whether events are replaced by others. */
+  readonly isMapped: boolean
 }
 
 /** One who reads. */
@@ -48,6 +50,8 @@ interface Open {
 /** What is read in this process: taken from the backplane once, with its first reader, and released with its last. */
 export class Flows {
   readonly stats = new Stats()
+  /** How many times streams were disconnected: whoever is being authorized meanwhile is to be asked again. */
+  disconnects = 0
   readonly #backplane: Backplane
   readonly #maxChannels: number
   readonly #channels = new Map<string, Open>()

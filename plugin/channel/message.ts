@@ -1,7 +1,7 @@
 import type { Message } from '../backplane/types'
 import { BREAKS_FIELD } from '../encode'
 import { FST_ERR_SSE_EVENT, FST_ERR_SSE_FIELD } from '../errors'
-import { show } from '../inspect'
+import { outline } from '../inspect'
 import type { ToText } from '../to-text'
 import { GAP } from './gap'
 
@@ -14,7 +14,7 @@ import { GAP } from './gap'
 export function toMessage (event: unknown, toText: ToText, maxBytes: number): Message {
   const { event: name = '', data } = typeof event === 'string' ? { data: event } : fieldsOf(event)
   if (typeof name !== 'string' || BREAKS_FIELD.test(name) || name === GAP) {
-    throw new FST_ERR_SSE_FIELD('event', `a string without CR, LF and NUL, other than '${GAP}'`, show(name))
+    throw new FST_ERR_SSE_FIELD('event', `a string without CR, LF and NUL, other than '${GAP}'`, outline(name))
   }
   const text = toText(data, name === '' ? 'message' : name).toWellFormed()
   const bytes = Buffer.byteLength(name) + Buffer.byteLength(text)
@@ -26,7 +26,7 @@ export function toMessage (event: unknown, toText: ToText, maxBytes: number): Me
 function fieldsOf (event: unknown): { event?: unknown, data?: unknown } {
   if (typeof event === 'object' && event !== null && Object.keys(event).length > 0 && Object.keys(event).every(isField)) return event
   throw new FST_ERR_SSE_EVENT(
-    `a channel takes strings or objects with event and data, and nothing else, since it gives the IDs itself; got ${show(event)}`)
+    `a channel takes strings or objects with event and data, and nothing else, since it gives the IDs itself; got ${outline(event)}`)
 }
 
 function isField (key: string): boolean {

@@ -1,5 +1,8 @@
+import { AsyncResource } from 'node:async_hooks'
 import type { Message } from '../backplane/types'
+import { FST_ERR_SSE_OPTION } from '../errors'
 import type { SseEvent } from '../event'
+import { ignoreRejection, isThenable } from '../thenable'
 import { bySerializer } from '../to-text'
 import type { ChannelEvent } from './item'
 import { toMessage } from './message'
@@ -16,17 +19,32 @@ export function everything (): 'as it is' {
   return 'as it is'
 }
 
-/** Joins a filter and a map into one; what `map` makes may be larger than what was published. */
-export function picking (chosen: Picking): Pick {
-  return event => {
-    if (chosen.filter?.(event) === false) return undefined
-    if (chosen.map === undefined) return 'as it is'
-    const mapped = chosen.map(event)
-    if (mapped === undefined) return undefined
-    // A copy of the event, changed, still has its ID.
-    const { id, ...fields } = typeof mapped === 'string' ? { id: undefined, data: mapped } : mapped
-    return toMessage(fields, toText, Infinity)
-  }
+/**
+ * Joins a filter and a map into one; what `map` makes may be larger than what was published. Both are called by whoever
+ * publishes, and find the AsyncLocalStorage of whoever subscribed.
+ */
+export function picking ({ filter, map }: Picking): Pick {
+  return AsyncResource.bind((event: ChannelEvent) => {
+    if (filter !== undefined && !isKept(filter(event))) return undefined
+    if (map === undefined) return 'as it is'
+    const mapped: unknown = map(event)
+    return mapped === undefined ? undefined : toMessage(withoutId(mapped), toText, Infinity)
+  })
+}
+
+/** In doubt, no: a filter may be what keeps events from those who may not have them. */
+function isKept (answer: unknown): boolean {
+  if (!isThenable(answer)) return Boolean(answer)
+  ignoreRejection(answer)
+  throw new FST_ERR_SSE_OPTION("the function 'filter' must return a boolean", 'a promise')
+}
+
+/** A copy of the event, changed, still has its ID. */
+function withoutId (mapped: unknown): unknown {
+  ignoreRejection(mapped)
+  if (typeof mapped !== 'object' || mapped === null) return mapped
+  const { id, ...fields }: { id?: unknown } = mapped
+  return fields
 }
 
 interface Picking {

@@ -1,9 +1,10 @@
-import type { SseEvent } from '../event'
+import type { KnownFields, Literal, SseEvent } from '../event'
 import { FEED, type Feed, type FeedContext, type HasFeed, type Sink } from '../feed'
 import { checkOptions, FUNCTION } from '../option-checks'
 import type { ResolvedOptions } from '../options'
 import { ChannelFeed } from './channel-feed'
 import type { Declared, Flows, Selection } from './flows'
+import type { GAP, Gap } from './gap'
 import type { ChannelEvent } from './item'
 import { Iteration } from './iteration'
 import type { From } from './live-channel'
@@ -17,21 +18,31 @@ export interface SubscribeOptions<Event extends ChannelEvent = ChannelEvent> {
    */
   from?: string | undefined
   /** Which events it has; `gap` events are always among them. Default: all. */
-  filter?: Method<Event, boolean> | undefined
+  filter?: Method<Published<Event>, boolean> | undefined
   /** Ends an iteration that waits: a generator that iterates hands its stream's `signal` over. */
   signal?: AbortSignal | undefined
 }
 
 /** {@link SubscribeOptions} with a `map`. */
-export interface MapOptions<Event extends ChannelEvent, Mapped extends SseEvent> extends SubscribeOptions<Event> {
-  /** Gives another event in the place of each, which keeps its ID, or `undefined` for none. */
-  map: Method<Event, Mapped | undefined>
+export interface MapOptions<Event extends ChannelEvent, Mapped extends MapResult> extends SubscribeOptions<Event> {
+  /** Gives another event in the place of each, which keeps its ID, or `undefined` for none; `gap` events stay as they are. */
+  map: Method<Published<Event>, Mapped | undefined> & KnownFields<Mapped, keyof ChannelEvent>
 }
 
-/** An event as a `map` has made it. */
-export type MappedEvent<Mapped extends SseEvent> = Mapped extends string
+/** What a filter and a map are asked of: gaps go past them. */
+type Published<Event extends ChannelEvent> = Exclude<Event, ChannelEvent<typeof GAP, Gap>>
+
+/** What a `map` gives; an ID in it, as a changed copy of an event has, does not count. */
+export type MapResult<Name extends string = string> = string | {
+  event?: Name | undefined
+  data?: {} | null | undefined | Literal
+  id?: string | number | undefined
+}
+
+/** An event as a `map` has made it, or one that no `map` is asked of. */
+export type MappedEvent<Mapped extends MapResult> = ChannelEvent<typeof GAP, Gap> | (Mapped extends string
   ? ChannelEvent<undefined, string>
-  : ChannelEvent<Mapped extends { event: infer Name extends string } ? Name : undefined, Mapped extends { data: infer Data } ? Data : unknown>
+  : ChannelEvent<Mapped extends { event: infer Name extends string } ? Name : undefined, Mapped extends { data: infer Data } ? Data : unknown>)
 
 /** What all subscriptions of a registration share. */
 export interface Common {
@@ -54,6 +65,7 @@ const CHECKS = {
 export class Subscription<Event extends ChannelEvent = ChannelEvent> implements AsyncIterable<Event>, HasFeed, Selection {
   readonly channels: readonly Declared[]
   readonly pick: Selection['pick']
+  readonly isMapped: boolean
   readonly #from: From
   readonly #signal: AbortSignal | undefined
   readonly #common: Common
@@ -64,6 +76,7 @@ export class Subscription<Event extends ChannelEvent = ChannelEvent> implements 
     const { from = 'latest', signal } = options
     this.channels = channels
     this.pick = options.filter === undefined && options.map === undefined ? undefined : picking(options)
+    this.isMapped = options.map !== undefined
     this.#from = from === 'latest' || from === 'earliest' ? from : from === '' ? 'latest' : { id: from }
     this.#signal = signal
     this.#common = common

@@ -4,7 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import type { Channel, ChannelEvent, ChannelOptions, Gap, PluginOptions } from '../../plugin/types'
 import { EVENT_SOURCE, open, type Stream } from './client'
-import { serve, type Served } from './serve'
+import { serve, type Options, type Served } from './serve'
 
 export interface ServedChannel extends Served {
   channel: Channel
@@ -15,12 +15,12 @@ export interface ServedChannel extends Served {
 }
 
 /** Serves a channel called `news` at `/`. */
-export async function serveChannel (t: Test, options?: ChannelOptions, plugin: PluginOptions = {}, routes: (app: FastifyInstance, channel: Channel) => unknown = () => {}): Promise<ServedChannel> {
+export async function serveChannel (t: Test, options?: ChannelOptions, plugin: PluginOptions = {}, routes: (app: FastifyInstance, channel: Channel) => unknown = () => {}, fastify: Options['fastify'] = {}): Promise<ServedChannel> {
   const served = await serve(t, app => {
     const channel = app.sse.channel('news', options)
     app.get('/', (request, reply) => reply.sse(channel))
     return routes(app, channel)
-  }, { plugin })
+  }, { plugin, fastify })
   const channel = served.app.sse.channel('news')
   return {
     ...served,

@@ -13,7 +13,7 @@ export interface Served {
   log: Lines
 }
 
-interface Options {
+export interface Options {
   plugin?: ssePlugin.PluginOptions
   fastify?: FastifyHttpOptions<Server>
   /** Default: a free one. */
