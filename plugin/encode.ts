@@ -1,6 +1,7 @@
 import { FST_ERR_SSE_EVENT, FST_ERR_SSE_FIELD } from './errors'
 import type { EventFields } from './event'
-import { show } from './inspect'
+import { outline } from './inspect'
+import { isTooLong, MAX_LAST_EVENT_ID } from './last-event-id'
 import type { ToText } from './to-text'
 
 /** The smallest thing a client ignores: a comment of one byte, without the blank line that some clients dispatch. */
@@ -10,6 +11,8 @@ const DATA = 'data: '
 const LINE_BREAK = /\r\n|\r|\n/
 // What would end a field's line, or the ID, and so let a value write fields of its own.
 export const BREAKS_FIELD = /[\r\n\0]/
+// An EventSource whose `Last-Event-ID` is refused, as no header may have these (RFC 9110 5.5), never comes back.
+const BREAKS_HEADER = /[^\t\x20-\x7e\x80-\uffff]/
 
 /**
  * Encodes one event as a block of the event stream (WHATWG HTML 9.2.5 and 9.2.6).
@@ -46,13 +49,13 @@ export function encodeEvent (event: unknown, toText: ToText): string {
  */
 export function encodeRetry (retry: unknown): string {
   if (typeof retry !== 'number' || !Number.isSafeInteger(retry) || retry < 0) {
-    throw new FST_ERR_SSE_FIELD('retry', 'a non-negative safe integer of milliseconds', show(retry))
+    throw new FST_ERR_SSE_FIELD('retry', 'a non-negative safe integer of milliseconds', outline(retry))
   }
   return `retry: ${retry}\n`
 }
 
 function encodeComment (comment: unknown): string {
-  if (typeof comment !== 'string') throw new FST_ERR_SSE_FIELD('comment', 'a string', show(comment))
+  if (typeof comment !== 'string') throw new FST_ERR_SSE_FIELD('comment', 'a string', outline(comment))
   return ': ' + comment.split(LINE_BREAK).join('\n: ') + '\n'
 }
 
@@ -67,8 +70,8 @@ function isOneLine (text: string): boolean {
 
 function checkId (id: unknown): string | number {
   if (typeof id === 'number' && Number.isFinite(id)) return id
-  if (typeof id === 'string' && !BREAKS_FIELD.test(id)) return id
-  throw new FST_ERR_SSE_FIELD('id', 'a string without CR, LF and NUL, or a finite number', show(id))
+  if (typeof id === 'string' && !BREAKS_HEADER.test(id) && !isTooLong(id)) return id
+  throw new FST_ERR_SSE_FIELD('id', `a string of at most ${MAX_LAST_EVENT_ID} bytes without control characters, or a finite number`, outline(id))
 }
 
 // Most events have the name of the one before, and so the same start of their block.
@@ -77,11 +80,12 @@ let lastStart = { name: '', text: `event: \n${DATA}` }
 function startOf (name: unknown): { name: string, text: string } {
   if (name === lastStart.name) return lastStart
   if (typeof name === 'string' && !BREAKS_FIELD.test(name)) return (lastStart = { name, text: `event: ${name}\n${DATA}` })
-  throw new FST_ERR_SSE_FIELD('event', 'a string without CR, LF and NUL', show(name))
+  throw new FST_ERR_SSE_FIELD('event', 'a string without CR, LF and NUL', outline(name))
 }
 
 function isFields (event: unknown): event is { [Field in keyof EventFields]: unknown } {
-  if (typeof event !== 'object' || event === null) return false
+  // To go through the keys of something long takes its time.
+  if (typeof event !== 'object' || event === null || Array.isArray(event) || ArrayBuffer.isView(event)) return false
   for (const key in event) {
     switch (key) {
       case 'id': case 'event': case 'data': case 'retry': case 'comment': continue
@@ -93,6 +97,6 @@ function isFields (event: unknown): event is { [Field in keyof EventFields]: unk
 
 function notAnEvent (value: unknown): Error {
   return new FST_ERR_SSE_EVENT(
-    `a source yields strings or objects with id, event, data, retry or comment, and nothing else; got ${show(value)}. ` +
+    `a source yields strings or objects with id, event, data, retry or comment, and nothing else; got ${outline(value)}. ` +
     'To send a value as data: yield { data: value }')
 }

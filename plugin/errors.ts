@@ -21,7 +21,7 @@ export const FST_ERR_SSE_EVENT = createError<[problem: string]>(
   'FST_ERR_SSE_EVENT', 'Not an event: %s', 500, TypeError)
 
 /** A field of an event has a value that cannot go over the wire. A source error: the stream fails. */
-export const FST_ERR_SSE_FIELD = createError<[field: string, allowed: string, value: string]>(
+export const FST_ERR_SSE_FIELD = createError<[field: string, allowed: string, value: string, options?: { cause: unknown }]>(
   'FST_ERR_SSE_FIELD', "The field '%s' of an event must be %s, got %s", 500, TypeError)
 
 /** `maxStreams` or `maxStreamsPerKey` is reached, or the server is closing; answered to clients other than an `EventSource`. */

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 
-// A client has no use for a longer one; channels write at most 128 bytes.
-const MAX_BYTES = 1024
+/** The longest last event ID, in bytes. A client has no use for a longer one; channels write at most 128. */
+export const MAX_LAST_EVENT_ID = 1024
 
 /**
  * The last event ID a client sent with its request (WHATWG HTML 9.2.4), `''` when there is none.
@@ -15,11 +15,16 @@ const MAX_BYTES = 1024
  * @param parameter the name of the query parameter, or `false` to look at the header alone
  */
 export function readLastEventId (header: string | string[] | undefined, url: string, parameter: string | false): string {
-  if (typeof header === 'string') return header.length > MAX_BYTES ? '' : decode(header)
+  if (typeof header === 'string') return header.length > MAX_LAST_EVENT_ID ? '' : decode(header)
   const query = url.indexOf('?')
   if (parameter === false || query === -1) return ''
   const id = new URLSearchParams(url.slice(query)).get(parameter) ?? ''
-  return Buffer.byteLength(id) > MAX_BYTES || /[\r\n\0]/.test(id) ? '' : id
+  return isTooLong(id) || /[\r\n\0]/.test(id) ? '' : id
+}
+
+/** Whether an ID that was sent would not be taken back. */
+export function isTooLong (id: string): boolean {
+  return id.length * 3 > MAX_LAST_EVENT_ID && Buffer.byteLength(id) > MAX_LAST_EVENT_ID
 }
 
 /** Whether a client sent what cannot be an ID: it has seen events, but nobody can tell which. */

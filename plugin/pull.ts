@@ -1,4 +1,5 @@
 import type { Feed, Sink } from './feed'
+import { isThenable } from './thenable'
 import { nextTurn, turnIsOver } from './turn'
 
 /** What is asked of an iterator; what it really gives is checked as it comes. */
@@ -81,11 +82,6 @@ export class Pull implements Feed {
       return this.#pause()
     }
   }
-}
-
-/** Whether a value is to be waited for, as `await` sees it. */
-export function isThenable (value: unknown): value is PromiseLike<unknown> {
-  return typeof value === 'object' && value !== null && 'then' in value && typeof value.then === 'function'
 }
 
 function isResult (result: unknown): result is { done?: unknown, value?: unknown } {

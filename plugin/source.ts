@@ -3,11 +3,12 @@ import type { ReadableStream } from 'node:stream/web'
 import { FST_ERR_SSE_SOURCE } from './errors'
 import type { SseEvent } from './event'
 import { FEED, hasFeed, type Feed, type FeedContext, type Sink } from './feed'
-import { show } from './inspect'
-import { isThenable, Pull, type AnyIterator } from './pull'
+import { outline } from './inspect'
+import { Pull, type AnyIterator } from './pull'
 import { Push } from './push'
 import type { StreamContext } from './context'
 import { TextChunks } from './text-chunks'
+import { ignoreRejection, isThenable } from './thenable'
 import { nextTurn, turnIsOver } from './turn'
 
 /**
@@ -17,8 +18,8 @@ import { nextTurn, turnIsOver } from './turn'
 export type EventIterable<Event = SseEvent> =
   | AsyncGenerator<Event> // is an AsyncIterable; by its own name, the compiler says what is wrong with a generator's event
   | AsyncIterable<Event>
-  | Iterable<Event | Promise<Event>>
-  | WebStream<NoInfer<Event> | Uint8Array>
+  | (Iterable<Event | Promise<Event>> & object) // text is iterable too, and no source
+  | WebStream<NoInfer<Event> | Uint8Array | ArrayBuffer>
   | NodeStream
 
 /** As much of a `ReadableStream` as is read here, so that it may be Node's or the one of TypeScript's DOM library. */
@@ -45,9 +46,15 @@ export type Source<Event = SseEvent> =
  */
 export function takeSource (source: unknown): asserts source is Source<unknown> {
   if (typeof source === 'function') return
-  if (isReadable(source)) source.on('error', ignore)
-  else if (Array.isArray(source)) source.forEach(ignoreRejection)
-  else if (isReadableStream(source) ? source.locked : !isIterable(source)) throw new FST_ERR_SSE_SOURCE(show(source))
+  calm(source)
+  if (isReadableStream(source) ? source.locked : !isReadable(source) && !isIterable(source)) throw noSource(source)
+}
+
+/** Makes that no error which nobody has waited for yet, or will, ends the process. */
+function calm (source: unknown): void {
+  if (isReadable(source)) source.off('error', ignore).on('error', ignore)
+  else if (Array.isArray(source) || source instanceof Set) source.forEach(ignoreRejection)
+  else ignoreRejection(source)
 }
 
 /**
@@ -57,15 +64,33 @@ export function takeSource (source: unknown): asserts source is Source<unknown> 
  */
 export function feedOf (source: unknown, sink: Sink, context: FeedContext): Feed {
   if (hasFeed(source)) return source[FEED](sink, context)
+  calm(source)
+  takeOnce(source)
   if (isReadable(source)) return new Push(source, sink, context.options.maxBuffer)
   if (isReadableStream(source)) return new Pull(readerOf(source), sink)
   if (isIterable(source)) return new Pull(iteratorOf(source), sink)
-  throw new FST_ERR_SSE_SOURCE(show(source))
+  throw noSource(source)
+}
+
+const taken = new WeakSet<object>()
+
+/** Two streams that drain the same iterator would each get a part of its events. */
+function takeOnce (source: unknown): void {
+  if (!isObject(source) || !(isReadable(source) || typeof source['next'] === 'function')) return
+  if (taken.has(source)) {
+    throw new FST_ERR_SSE_SOURCE(`${outline(source)} that a stream has drained already: hand over the function that makes it, or a channel`)
+  }
+  taken.add(source)
+}
+
+function noSource (source: unknown): Error {
+  return new FST_ERR_SSE_SOURCE(isThenable(source) ? 'a promise: await it, or hand over the function that gives it' : outline(source))
 }
 
 /** Lets a source go that will not be drained, so that what it holds is freed. Nothing is started for it. */
 export function discard (source: unknown): void {
   if (typeof source === 'function') return
+  calm(source)
   try {
     if (isReadable(source)) source.destroy()
     else if (isReadableStream(source)) ignoreRejection(source.cancel())
@@ -73,10 +98,6 @@ export function discard (source: unknown): void {
   } catch {
     // It is to be forgotten anyway.
   }
-}
-
-function ignoreRejection (value: unknown): void {
-  if (isThenable(value)) value.then(ignore, ignore)
 }
 
 function ignore (): void {}
@@ -109,7 +130,7 @@ function readerOf (stream: ReadableStream): AnyIterator {
     async next (): Promise<IteratorResult<unknown>> {
       for (;;) {
         const { done, value } = await reader.read()
-        if (!done && !(value instanceof Uint8Array)) return { done: false, value }
+        if (!done && !(value instanceof Uint8Array || value instanceof ArrayBuffer)) return { done: false, value }
         const text = done ? chunks.end() : chunks.decode(value)
         if (text !== '') return { done: false, value: text }
         if (done) return { done: true, value: undefined }

@@ -3,7 +3,7 @@ export class TextChunks {
   readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true })
 
   /** The text that a chunk completes; may be empty. */
-  decode (chunk: Uint8Array): string {
+  decode (chunk: Uint8Array | ArrayBuffer): string {
     return this.#decoder.decode(chunk, { stream: true })
   }
 

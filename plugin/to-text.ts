@@ -1,7 +1,8 @@
 import { GAP } from './channel/gap'
 import { FST_ERR_SSE_EVENT, FST_ERR_SSE_FIELD } from './errors'
 import type { Serializer } from './event'
-import { show } from './inspect'
+import { outline } from './inspect'
+import { ignoreRejection, isThenable } from './thenable'
 
 /** Turns the data of an event into its text; `event` is the event's name. */
 export type ToText = (data: unknown, event: string) => string
@@ -12,9 +13,11 @@ export function bySerializer (serialize: Serializer): ToText {
     if (typeof data === 'string') return data
     if (data === undefined) return ''
     if (data instanceof Uint8Array) return base64(data)
-    const text = isNothing(data) ? undefined : serialize(data)
-    if (typeof text !== 'string') throw new FST_ERR_SSE_FIELD('data', 'something that its serializer turns into a string', show(data))
-    return text
+    try {
+      return textOf(serialize, data)
+    } catch (error) {
+      throw new FST_ERR_SSE_FIELD('data', `something that its serializer turns into a string (${reasonOf(error)})`, outline(data), { cause: error })
+    }
   }
 }
 
@@ -29,23 +32,36 @@ export function bySchema (serializers: ReadonlyMap<string, Serializer>): ToText 
     // Whoever iterates a channel is given its gaps too.
     const serialize = serializers.get(event) ?? (event === GAP ? JSON.stringify : undefined)
     if (serialize === undefined) {
-      throw new FST_ERR_SSE_EVENT(`there is no schema for an event named ${show(event)}, only for ${[...serializers.keys()].join(', ')}`)
+      throw new FST_ERR_SSE_EVENT(`there is no schema for an event named ${outline(event)}, only for ${[...serializers.keys()].join(', ')}`)
     }
     try {
-      if (isNothing(data)) throw new TypeError('there is none')
-      const text: unknown = serialize(data instanceof Uint8Array ? base64(data) : data)
-      if (typeof text !== 'string') throw new TypeError(`its serializer gives ${show(text)}`)
+      const text = textOf(serialize, data instanceof Uint8Array ? base64(data) : data)
       return text.startsWith('"') ? unquote(text) : text
     } catch (error) {
-      const reason = error instanceof Error ? error.message : show(error)
-      throw new FST_ERR_SSE_FIELD('data', `what the schema of the event '${event}' allows (${reason})`, show(data))
+      throw new FST_ERR_SSE_FIELD('data', `what the schema of the event '${event}' allows (${reasonOf(error)})`, outline(data), { cause: error })
     }
   }
 }
 
-/** Whether JSON knows nothing of it: serializers leave it out, or worse. */
-function isNothing (data: unknown): boolean {
-  return data === undefined || typeof data === 'function' || typeof data === 'symbol'
+function textOf (serialize: Serializer, data: unknown): string {
+  // JSON knows nothing of these: serializers leave them out, or worse.
+  if (data === undefined || typeof data === 'function' || typeof data === 'symbol') throw new TypeError('there is none')
+  if (isThenable(data)) throw refusal(data, 'it is a promise: await it')
+  const text: unknown = serialize(data)
+  if (isThenable(text)) throw refusal(text, 'its serializer gives a promise, and must be synchronous')
+  // fast-json-stringify gives this word for what has a toJSON that gives nothing.
+  if (typeof text !== 'string' || text === 'undefined') throw new TypeError(`its serializer gives ${outline(text)}`)
+  return text
+}
+
+/** Refuses a promise, which then nobody waits for. */
+function refusal (promise: unknown, problem: string): TypeError {
+  ignoreRejection(promise)
+  return new TypeError(problem)
+}
+
+function reasonOf (error: unknown): string {
+  return error instanceof Error ? error.message : outline(error)
 }
 
 function unquote (text: string): string {

@@ -5,6 +5,7 @@ import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import { EventSource, request } from 'undici'
 import ssePlugin from '../plugin/index'
+import { open } from './helpers/client'
 import { serve } from './helpers/serve'
 import { connectTo, get } from './helpers/socket'
 
@@ -185,6 +186,17 @@ t.test('where it is there', async t => {
     t.equal(await askHttp2(session, '/', { 'last-event-id': Buffer.from('café-☃').toString('latin1') }), 'café-☃')
     t.equal(await askHttp2(session, query('café-☃'), {}), 'café-☃')
     t.equal(await askHttp2(session, query('old'), { 'last-event-id': 'new' }), 'new')
+  })
+
+  t.test('when a client comes back, for every ID that an event may have', async t => {
+    const ids = ['x'.repeat(1024), 'é'.repeat(512), '☃'.repeat(341) + 'x', '😀'.repeat(256), 'a\tb', 'a\t\tb', 'a  b', '~', '\x80\x9f', '%00', '{"n":1}', '7']
+    const { url } = await serve(t, app => app.get('/', (request, reply) => reply.sse([{ id: ids[ids.indexOf(request.lastEventId) + 1], data: 'next' }])))
+    let seen = ''
+    for (const id of ids) {
+      const [event] = await (await open(t, url, { headers: { 'last-event-id': Buffer.from(seen).toString('latin1') } })).rest()
+      t.equal(event?.id, id)
+      seen = id
+    }
   })
 
   t.test('when an EventSource comes back, with the ID of the last event it has seen', async t => {

@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { once } from 'node:events'
+import { createReadStream } from 'node:fs'
 import { PassThrough, Readable } from 'node:stream'
 import { ReadableStream } from 'node:stream/web'
 import { setImmediate, setTimeout } from 'node:timers/promises'
@@ -263,6 +264,187 @@ t.test('a promise that rejects', async t => {
   })
 })
 
+t.test('no rejection that nobody waits for ends the process', async t => {
+  const fail = async (): Promise<SseEvent> => { throw new Error('no upstream') }
+  /** Fails the test for an unhandled rejection, which is told of by now. */
+  const settled = (): Promise<void> => setImmediate()
+
+  for (const [kind, collect] of Object.entries<(promises: Array<Promise<SseEvent>>) => Iterable<unknown>>({ 'an array': promises => promises, 'a Set': promises => new Set(promises) })) {
+    t.test(`of ${kind}, while an earlier one is pending`, async t => {
+      for (const hand of [(source: unknown) => source, (source: unknown) => () => source, (source: unknown) => async () => source]) {
+        const first = deferred<SseEvent>()
+        const { url, log } = await serveSource(t, () => hand(collect([first.promise, fail(), fail()])))
+        const stream = open(t, url)
+        await settled()
+        first.resolve('first')
+        t.match(await (await stream).next(), { data: 'first' })
+        await t.rejects((await stream).next())
+        t.match(await log.find('event stream failed'), { err: { message: 'no upstream' } })
+        t.equal(log.complaints.length, 1)
+      }
+    })
+  }
+
+  t.test('of an array that is not opened', async t => {
+    const { url } = await serveSource(t, () => [fail()])
+    t.equal((await request(url, { method: 'HEAD' })).statusCode, 200)
+    await settled()
+  })
+
+  t.test('of an array that a function gives after the client has gone', async t => {
+    const asked = deferred()
+    const gone = deferred()
+    const given = deferred()
+    const { url, log } = await serveSource(t, () => async () => {
+      asked.resolve()
+      await gone.promise
+      given.resolve()
+      return [fail(), fail()]
+    })
+    const stream = await open(t, url)
+    await asked.promise
+    stream.close()
+    await log.find('event stream closed')
+    gone.resolve()
+    await given.promise
+    await settled()
+    t.same(log.complaints, [])
+  })
+
+  t.test('of a promise as the source, which is refused with the mend', async t => {
+    const mend = /got a promise: await it, or hand over the function that gives it$/
+    for (const make of [fail, async () => WORDS]) {
+      t.match(await refused(t, make), { statusCode: 500, code: 'FST_ERR_SSE_SOURCE', message: mend })
+    }
+    await settled()
+  })
+
+  t.test('of a file that is not there, opened after the client has gone', async t => {
+    const asked = deferred()
+    const gone = deferred()
+    const closed = deferred()
+    const { url, log } = await serveSource(t, () => async () => {
+      asked.resolve()
+      await gone.promise
+      return createReadStream('no/such/file').once('close', closed.resolve)
+    })
+    const stream = await open(t, url)
+    await asked.promise
+    stream.close()
+    await log.find('event stream closed')
+    gone.resolve()
+    await closed.promise
+    await settled()
+    t.same(log.complaints, [])
+    t.equal(await (await request(`${url}/alive`)).body.text(), 'alive')
+  })
+
+  t.test('of a Readable whose destruction fails, given after the client has gone', async t => {
+    const gone = deferred()
+    const closed = deferred()
+    const { url, log } = await serveSource(t, () => async () => {
+      await gone.promise
+      const source = new Readable({ read () {}, destroy (_, done) { done(new Error('also broken')) } })
+      return source.once('close', closed.resolve)
+    })
+    const stream = await open(t, url)
+    stream.close()
+    await log.find('event stream closed')
+    gone.resolve()
+    await closed.promise
+    await settled()
+    t.same(log.complaints, [])
+  })
+})
+
+t.test('a source that can be drained once is for one stream', async t => {
+  const DRAINED = /that a stream has drained already: hand over the function that makes it, or a channel$/
+
+  const kinds: Record<string, (opened: Promise<void>) => unknown> = {
+    'a generator object': opened => (async function * () { yield 'first'; await opened; yield 'second' })(),
+    'a sync generator object': opened => (function * () { yield 'first'; yield opened.then(() => 'second') })(),
+    'an iterator that is iterable': opened => ['first', opened.then(() => 'second')][Symbol.iterator](),
+    'a Readable': opened => Readable.from((async function * () { yield 'first'; await opened; yield 'second' })())
+  }
+  for (const [kind, make] of Object.entries(kinds)) {
+    for (const [way, hand] of Object.entries<(source: unknown) => unknown>({ itself: source => source, 'by a function that returns the same': source => () => source, 'by an async function': source => async () => source })) {
+      t.test(`${kind}, handed over ${way}: a second one is refused, and the first goes on`, async t => {
+        const goOn = deferred()
+        const source = make(goOn.promise)
+        const { url, log } = await serveSource(t, () => hand(source))
+        const stream = await open(t, url)
+        t.match(await stream.next(), { data: 'first' })
+        for (const headers of [{}, EVENT_SOURCE]) {
+          const { statusCode, body } = await request(url, { headers })
+          t.equal(statusCode, 500)
+          t.match(await body.json(), { code: 'FST_ERR_SSE_SOURCE', message: DRAINED })
+        }
+        goOn.resolve()
+        t.match(await stream.rest(), [{ data: 'second' }])
+        t.match((await log.take('event stream closed', 3)).map(({ reason }) => reason), ['error', 'error', 'finished'])
+        t.equal((await request(url)).statusCode, 500, 'nor when the first has ended')
+      })
+    }
+  }
+
+  t.test('one that makes an iterator for each is for many', async t => {
+    const source = new Set(WORDS)
+    const { url } = await serveSource(t, () => source)
+    for (let n = 0; n < 2; n++) t.same((await (await open(t, url)).rest()).map(({ data }) => data), WORDS)
+  })
+
+  t.test('one that was not opened is still there', async t => {
+    const source = Readable.from(WORDS)
+    const { url } = await serveSource(t, () => () => source)
+    t.equal((await request(url, { method: 'HEAD' })).statusCode, 200)
+    t.same((await (await open(t, url)).rest()).map(({ data }) => data), WORDS)
+  })
+})
+
+t.test('a query that is run by then, and is async iterable, is run as often as await would', async t => {
+  function query () {
+    let runs = 0
+    const rows = {
+      then (resolve: (rows: unknown) => void) {
+        runs++
+        resolve(WORDS)
+      },
+      [Symbol.asyncIterator]: wordsIterator
+    }
+    return { rows, runs: () => runs }
+  }
+
+  t.test('as a source, or from a function: once', async t => {
+    for (const hand of [(rows: unknown) => rows, (rows: unknown) => () => rows]) {
+      const { rows, runs } = query()
+      t.same(await drained(t, hand(rows)), WORDS)
+      t.equal(runs(), 1)
+    }
+  })
+
+  t.test('as a source that is not opened: never', async t => {
+    const { rows, runs } = query()
+    const { url } = await serveSource(t, () => rows)
+    t.equal((await request(url, { method: 'HEAD' })).statusCode, 200)
+    t.equal(runs(), 0)
+  })
+
+  t.test('as data, which is refused: never', async t => {
+    const { rows, runs } = query()
+    t.match(await refused(t, () => [{ data: rows }]), { code: 'FST_ERR_SSE_FIELD', message: /await it/ })
+    t.equal(runs(), 0)
+  })
+
+  t.test('in an array: once, when it is its turn', async t => {
+    let runs = 0
+    const row = { then (resolve: (row: string) => void) { resolve(`run ${++runs}`) } }
+    t.same(await drained(t, ['first', row]), ['first', 'run 1'])
+    const { url } = await serveSource(t, () => [row])
+    await request(url, { method: 'HEAD' })
+    t.equal(runs, 1, 'and not where the array is not opened')
+  })
+})
+
 t.test('a source function', async t => {
   const teapot = () => Object.assign(new Error('short and stout'), { statusCode: 418 })
 
@@ -288,7 +470,7 @@ t.test('a source function', async t => {
   })
 
   for (const junk of ['text', 42, null, undefined, { data: 'x' }, Symbol('sign')]) {
-    t.test(`that returns ${String(junk)}, or a promise of it, is refused with the value`, async t => {
+    t.test(`that returns ${String(junk)}, or a promise of it, is refused with its outline`, async t => {
       const expected = { statusCode: 500, code: 'FST_ERR_SSE_SOURCE', message: shown(junk) }
       t.match(await refused(t, () => () => junk), expected)
       t.match(await refused(t, () => async () => junk), expected)
@@ -496,7 +678,8 @@ t.test('a byte stream', async t => {
   const bytes = (text: string) => Array.from(Buffer.from(text), byte => Uint8Array.of(byte))
   const kinds: Record<string, (chunks: Uint8Array[]) => unknown> = {
     Readable: chunks => Readable.from(chunks, { objectMode: false }),
-    'web stream': chunks => ReadableStream.from(chunks)
+    'web stream': chunks => ReadableStream.from(chunks),
+    'web stream of ArrayBuffers': chunks => ReadableStream.from(chunks.map(chunk => Uint8Array.from(chunk).buffer))
   }
 
   for (const [kind, make] of Object.entries(kinds)) {
@@ -661,7 +844,7 @@ t.test('what is no source is refused', async t => {
     ['a promise', Promise.resolve(WORDS)], ['an AsyncFunction result', (async () => 'some text')()]
   ]
   for (const [title, value] of wrong) {
-    t.test(`${title}: with FST_ERR_SSE_SOURCE and the value`, async t => {
+    t.test(`${title}: with FST_ERR_SSE_SOURCE and its outline`, async t => {
       t.match(await refused(t, () => value), { statusCode: 500, code: 'FST_ERR_SSE_SOURCE', message: shown(value) })
     })
   }
@@ -677,13 +860,13 @@ t.test('what is no event fails the stream', async t => {
     ['a boolean', false, 'FST_ERR_SSE_EVENT', 'false'],
     ['a symbol', Symbol('sign'), 'FST_ERR_SSE_EVENT', 'Symbol(sign)'],
     ['a function', function tick () {}, 'FST_ERR_SSE_EVENT', 'tick'],
-    ['an object without fields', {}, 'FST_ERR_SSE_EVENT', '{}'],
-    ['an object of other keys', { price: 12 }, 'FST_ERR_SSE_EVENT', 'price: 12'],
-    ['an object with another key besides', { data: 'x', price: 12 }, 'FST_ERR_SSE_EVENT', 'price: 12'],
-    ['an array', ['x'], 'FST_ERR_SSE_EVENT', "[ 'x' ]"],
+    ['an object without fields', {}, 'FST_ERR_SSE_EVENT', 'got [object Object]'],
+    ['an object of other keys', { price: 12 }, 'FST_ERR_SSE_EVENT', 'got an object with price'],
+    ['an object with another key besides', { data: 'x', price: 12 }, 'FST_ERR_SSE_EVENT', 'got an object with data, price'],
+    ['an array', ['x'], 'FST_ERR_SSE_EVENT', 'got an array of 1'],
     ['a Date', new Date(0), 'FST_ERR_SSE_EVENT', '1970'],
-    ['bytes in a generator', Buffer.from('x'), 'FST_ERR_SSE_EVENT', 'Buffer'],
-    ['fields that are all undefined', { id: undefined, data: undefined }, 'FST_ERR_SSE_EVENT', 'data: undefined'],
+    ['bytes in a generator', Buffer.from('x'), 'FST_ERR_SSE_EVENT', 'got 1 bytes'],
+    ['fields that are all undefined', { id: undefined, data: undefined }, 'FST_ERR_SSE_EVENT', 'got an object with id, data'],
     ['data that is a function', { data () {} }, 'FST_ERR_SSE_FIELD', 'data'],
     ['data that is a symbol', { data: Symbol('sign') }, 'FST_ERR_SSE_FIELD', 'Symbol(sign)'],
     ['a line break in the name', { event: 'a\nb', data: 'x' }, 'FST_ERR_SSE_FIELD', String.raw`a\nb`],
@@ -692,7 +875,7 @@ t.test('what is no event fails the stream', async t => {
     ['a comment that is no string', { comment: 7 }, 'FST_ERR_SSE_FIELD', '7']
   ]
   for (const [title, value, code, message] of wrong) {
-    t.test(`${title}: ${code} with the value, and finally runs`, async t => {
+    t.test(`${title}: ${code} with its outline, and finally runs`, async t => {
       const before = deferred()
       const early = await refused(t, () => async function * () {
         try { yield value } finally { before.resolve() }
@@ -720,9 +903,26 @@ t.test('what is no event fails the stream', async t => {
     t.match(message, 'yield { data: value }')
   })
 
-  t.test('data that cannot be serialized: the error of the serializer', async t => {
-    t.match(await refused(t, () => [{ data: circular }]), { statusCode: 500, message: /circular/i })
-    t.match(await torn(t, () => ['first', { data: 12n }]), { message: /BigInt/ })
+  t.test('data that cannot be serialized: FST_ERR_SSE_FIELD with what the serializer said', async t => {
+    const code = 'FST_ERR_SSE_FIELD'
+    t.match(await refused(t, () => [{ data: circular }]), { statusCode: 500, code, message: /circular/i })
+    t.match(await torn(t, () => ['first', { data: 12n }]), { code, message: /BigInt/ })
+  })
+
+  t.test('data that is a promise is refused with the mend, and its rejection ends nothing', async t => {
+    const user = async () => { throw new Error('no such user') }
+    t.match(await refused(t, () => [{ data: user() }]), { statusCode: 500, code: 'FST_ERR_SSE_FIELD', message: /await it/ })
+    t.match(await torn(t, () => async function * () {
+      yield 'first'
+      yield { event: 'user', data: user() }
+    }), { code: 'FST_ERR_SSE_FIELD', message: /await it/ })
+  })
+
+  t.test('what a source throws that is no error is shown by its keys', async t => {
+    const thrown: unknown = { id: 7, passwordHash: 'secret' }
+    const { message } = await refused(t, () => function * () { throw thrown })
+    t.equal(message, 'The source threw an object with id, passwordHash')
+    t.match(await torn(t, () => ['first', Promise.reject(thrown)]), { type: 'Error', message: 'The source threw an object with id, passwordHash' })
   })
 
   t.test('fields that throw when they are read', async t => {
@@ -763,11 +963,11 @@ t.test('a source that gives no event and no end keeps the process responsive', a
   stream.close()
 })
 
-/** A value as the error messages show it. */
+/** A value as the error messages outline it. */
 function shown (value: unknown): string {
   if (typeof value === 'string') return `'${value}'`
   if (typeof value === 'bigint') return `${value}n`
-  if (value instanceof Promise) return 'Promise'
-  if (typeof value === 'object' && value !== null) return 'next' in value ? 'next' : "{ data: 'x' }"
+  if (value instanceof Promise) return 'a promise: await it, or hand over the function that gives it'
+  if (typeof value === 'object' && value !== null) return `an object with ${Object.keys(value).join(', ')}`
   return String(value)
 }

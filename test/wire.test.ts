@@ -12,7 +12,7 @@ import { encodeEvent, encodeRetry } from '../plugin/encode'
 import type { Serializer } from '../plugin/event'
 import { bySerializer } from '../plugin/to-text'
 import { serve } from './helpers/serve'
-import { cut, events, expected, expectedMessages, fieldText, parse, places, text, type Event, type Message } from './helpers/wire'
+import { cut, events, expected, expectedMessages, fieldText, idText, isIdCharacter, parse, places, text, type Event, type Message } from './helpers/wire'
 
 const seed = process.env['FC_SEED']
 if (seed !== undefined) fc.configureGlobal({ seed: Number(seed) })
@@ -23,9 +23,9 @@ const encodeAll = (events: readonly Event[]): Buffer => Buffer.from(events.map(e
 
 const NEVER: Serializer = () => { throw new Error('not to be serialized') }
 
-function refusal (event: unknown): NodeJS.ErrnoException {
+function refusal (event: unknown, serialize?: Serializer): NodeJS.ErrnoException {
   try {
-    encode(event)
+    encode(event, serialize)
   } catch (error) {
     return error as NodeJS.ErrnoException
   }
@@ -107,17 +107,41 @@ t.test('data', async t => {
     })
   }
 
-  t.test('a serializer that gives no string is refused with the value', async t => {
-    const serialize = (() => 5) as unknown as Serializer
-    t.throws(() => encode({ data: { now: 1 } }, serialize), { code: 'FST_ERR_SSE_FIELD', message: /'data'.*\{ now: 1 \}/ })
+  t.test('a serializer that gives no string is refused with what it was given, and what it gave', async t => {
+    for (const [given, shown] of [[5, '5'], [undefined, 'undefined'], [null, 'null'], [{ secret: 1 }, 'an object with secret'], ['undefined', "'undefined'"]] as const) {
+      const { message } = refusal({ data: { now: 1 } }, () => given as string)
+      t.equal(message, `The field 'data' of an event must be something that its serializer turns into a string (its serializer gives ${shown}), got an object with now`)
+    }
   })
 
-  t.test('the error of a serializer is passed on', async t => {
+  t.test('the error of a serializer is the cause of ours', async t => {
     const circular: Record<string, unknown> = {}
     circular['self'] = circular
-    t.throws(() => encode({ data: 5n }), { name: 'TypeError', message: /BigInt/ })
-    t.throws(() => encode({ data: circular }), { name: 'TypeError', message: /circular/ })
-    t.throws(() => encode({ data: 1 }, NEVER), { message: 'not to be serialized' })
+    const code = 'FST_ERR_SSE_FIELD'
+    t.match(refusal({ data: 5n }), { code, message: /BigInt.*, got 5n$/, cause: { name: 'TypeError', message: /BigInt/ } })
+    t.match(refusal({ data: circular }), { code, message: /circular[^]*, got an object with self$/, cause: { name: 'TypeError', message: /circular/ } })
+    const reason = new Error('not today')
+    const { message, cause } = refusal({ data: 1 }, () => { throw reason })
+    t.equal(message, "The field 'data' of an event must be something that its serializer turns into a string (not today), got 1")
+    t.equal(cause, reason)
+  })
+
+  t.test('what a serializer throws that is no error is shown by its keys', async t => {
+    const thrown: unknown = { passwordHash: 'x' }
+    const { message, cause } = refusal({ data: 1 }, () => { throw thrown })
+    t.match(message, '(an object with passwordHash), got 1')
+    t.equal(cause, thrown)
+  })
+
+  t.test('a promise is refused with the mend, and ends nothing when it rejects', async t => {
+    for (const promise of [Promise.resolve('a'), Promise.reject(new Error('nobody waits for it')), { then () {} }]) {
+      t.match(refusal({ data: promise }, NEVER), { code: 'FST_ERR_SSE_FIELD', message: /\(it is a promise: await it\)/, cause: { name: 'TypeError' } })
+    }
+    for (const promise of [Promise.resolve('a'), Promise.reject(new Error('nobody waits for it'))]) {
+      t.match(refusal({ data: 1 }, () => promise as never), { code: 'FST_ERR_SSE_FIELD', message: /\(its serializer gives a promise, and must be synchronous\), got 1$/ })
+    }
+    // An unhandled rejection would be told of by now, and fail the test.
+    await setImmediate()
   })
 })
 
@@ -183,18 +207,19 @@ t.test('the other fields', async t => {
 
 t.test('a field that cannot go over the wire is refused with its name, what is allowed and the value', async t => {
   const refused: [field: string, allowed: RegExp, values: [value: unknown, shown: string][]][] = [
-    ['id', /a string without CR, LF and NUL, or a finite number/, [
+    ['id', /a string of at most 1024 bytes without control characters, or a finite number/, [
       ['a\nb', "'a\\nb'"], ['a\rb', "'a\\rb'"], ['a\r\nb', "'a\\r\\nb'"], ['a\0b', "'a\\x00b'"], ['\n', "'\\n'"],
-      [NaN, 'NaN'], [Infinity, 'Infinity'], [null, 'null'], [5n, '5n'], [true, 'true'], [{ toString: null }, '{ toString: null }']
+      ['a\x01', "'a\\x01'"], ['\x1b[0m', "'\\x1B[0m'"], ['\x1f', "'\\x1F'"], ['a\x7fb', "'a\\x7Fb'"], ['\b', "'\\b'"],
+      [NaN, 'NaN'], [Infinity, 'Infinity'], [null, 'null'], [5n, '5n'], [true, 'true'], [{ toString: null }, 'an object with toString']
     ]],
     ['event', /a string without CR, LF and NUL/, [
       ['a\nb', "'a\\nb'"], ['a\rb', "'a\\rb'"], ['a\r\nb', "'a\\r\\nb'"], ['a\0b', "'a\\x00b'"], ['tick\n', "'tick\\n'"],
-      [null, 'null'], [1, '1'], [['tick'], "[ 'tick' ]"]
+      [null, 'null'], [1, '1'], [['tick'], 'an array of 1']
     ]],
     ['retry', /a non-negative safe integer of milliseconds/, [
       [-1, '-1'], [1.5, '1.5'], [NaN, 'NaN'], [Infinity, 'Infinity'], [2 ** 53, '9007199254740992'], ['5', "'5'"], [null, 'null'], [5n, '5n']
     ]],
-    ['comment', /a string/, [[null, 'null'], [1, '1'], [['a'], "[ 'a' ]"]]]
+    ['comment', /a string/, [[null, 'null'], [1, '1'], [['a', 'b'], 'an array of 2']]]
   ]
 
   for (const [field, allowed, values] of refused) {
@@ -209,19 +234,39 @@ t.test('a field that cannot go over the wire is refused with its name, what is a
   }
 })
 
-t.test('what is not an event is refused with the value and the mend', async t => {
+t.test('an ID that the header could not bring back is refused, in bytes', async t => {
+  for (const id of ['x'.repeat(1024), 'é'.repeat(512), '☃'.repeat(341) + 'x', '😀'.repeat(256), 'a\tb', '\x80\xff', 'a b', '~']) {
+    t.equal(encode({ id }), `id: ${id}\n\n`)
+  }
+  for (const id of ['x'.repeat(1025), 'é'.repeat(513), '☃'.repeat(342), '😀'.repeat(257), 'x'.repeat(1e6)]) {
+    t.match(refusal({ id }), { code: 'FST_ERR_SSE_FIELD', message: /at most 1024 bytes/ })
+  }
+})
+
+t.test('what is not an event is refused with its outline and the mend', async t => {
+  const keys = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, index) => [`k${index}`, 'secret']))
   for (const [value, shown] of [
     [undefined, 'undefined'], [null, 'null'], [5, '5'], [true, 'true'], [5n, '5n'], [Symbol('s'), 'Symbol(s)'],
-    [() => {}, '[Function (anonymous)]'], [{}, '{}'], [[], '[]'], [['a'], "[ 'a' ]"], [[{ data: 1 }], '[ { data: 1 } ]'],
-    [{ now: 1 }, '{ now: 1 }'], [{ data: 1, evnet: 'tick' }, "{ data: 1, evnet: 'tick' }"], [{ Data: 1 }, '{ Data: 1 }'],
-    [{ data: 1, extra: undefined }, '{ data: 1, extra: undefined }'], [{ data: undefined }, '{ data: undefined }'],
-    [new Date(0), '1970-01-01T00:00:00.000Z'], [new Map([['data', 1]]), "Map(1) { 'data' => 1 }"],
-    [Uint8Array.of(1, 2), 'Uint8Array(2) [ 1, 2 ]'], [new Uint8Array(), 'Uint8Array(0) []'], [Promise.resolve('a'), "Promise { 'a'"]
+    [() => {}, '[Function (anonymous)]'], [{}, '[object Object]'], [[], 'an array of 0'], [['secret'], 'an array of 1'], [[{ data: 'secret' }, 1], 'an array of 2'],
+    [{ id: 1, passwordHash: 'secret' }, 'an object with id, passwordHash'], [{ data: 'secret', evnet: 'tick' }, 'an object with data, evnet'],
+    [{ Data: 'secret' }, 'an object with Data'], [{ data: 1, extra: undefined }, 'an object with data, extra'], [{ data: undefined }, 'an object with data'],
+    [keys(10), 'an object with k0, k1, k2, k3, k4, k5, k6, k7, k8, k9.'], [keys(11), 'an object with k0, k1, k2, k3, k4, k5, k6, k7, k8, k9, ….'],
+    [new Date(0), '1970-01-01T00:00:00.000Z'], [new Map([['data', 'secret']]), '[object Map]'], [new Set(['secret']), '[object Set]'], [new TypeError('mine'), 'TypeError: mine'],
+    [Buffer.from('secret'), '6 bytes'], [new Uint8Array(), '0 bytes'], [new Float64Array(2), '16 bytes'], [new DataView(new ArrayBuffer(3)), '3 bytes'],
+    [Promise.resolve('secret'), '[object Promise]'], [new Proxy({ now: 'secret' }, {}), 'a Proxy'], [new Proxy(['secret'], {}), 'a Proxy']
   ] as const) {
     const error = refusal(value)
     t.match(error, { code: 'FST_ERR_SSE_EVENT', statusCode: 500, message: 'yield { data: value }' }, shown)
     t.ok(error.message.includes(`got ${shown}`), error.message)
+    t.notMatch(error.message, 'secret')
   }
+})
+
+t.test('the keys of something long that is no event are not gone through', async t => {
+  const untouched = new Proxy([], { ownKeys () { throw new Error('its keys were asked for') } })
+  t.match(refusal(untouched), { code: 'FST_ERR_SSE_EVENT', message: /got a Proxy/ })
+  t.match(refusal(new Uint8Array(20_000_000)), { code: 'FST_ERR_SSE_EVENT', message: /got 20000000 bytes/ })
+  t.match(refusal(new Array(20_000_000).fill(0)), { code: 'FST_ERR_SSE_EVENT', message: /got an array of 20000000/ })
 })
 
 t.test('a value is shown on one short line, an error without its stack', async t => {
@@ -286,7 +331,7 @@ t.test('no event, whatever its strings, makes other events, IDs, names or reconn
   const before = { id: 'before', event: 'before', data: 'before' }
   const after = { data: 'after' }
   const hostile = fc.record({
-    id: fc.oneof(text, fieldText),
+    id: fc.oneof(text, idText),
     event: fc.oneof(text, fieldText),
     data: text,
     retry: fc.oneof<[fc.Arbitrary<number>, fc.Arbitrary<unknown>]>(fc.nat(), fc.constantFrom('1', '1\ndata: x\n\n', 1.5, -1)),
@@ -294,7 +339,7 @@ t.test('no event, whatever its strings, makes other events, IDs, names or reconn
   }, { requiredKeys: ['comment'] })
 
   const keepsToItself = fc.property(hostile, places, (event, places) => {
-    const breaksOut = [event.id, event.event].some(value => /[\r\n\0]/.test(value ?? '')) || !Number.isInteger(event.retry ?? 0) || Number(event.retry) < 0
+    const breaksOut = /[\r\n\0]/.test(event.event ?? '') || !Array.from(event.id ?? '').every(isIdCharacter) || !Number.isInteger(event.retry ?? 0) || Number(event.retry) < 0
     let block: string
     try {
       block = encode(event)

@@ -90,14 +90,21 @@ const PIECES = [
 export const text = fc.array(fc.oneof(fc.constantFrom(...PIECES), fc.string({ unit: 'binary', maxLength: 5 })), { maxLength: 8 })
   .map(pieces => pieces.join(''))
 
-/** Texts that an ID or a name may be: only the names that an `EventSource` uses for its own events are left out. */
+/** Texts that a name may be: only the names that an `EventSource` uses for its own events are left out. */
 export const fieldText = text.map(value => value.replace(/[\r\n\0]/g, '')).filter(value => value !== 'open' && value !== 'error')
+
+/** Texts that an ID may be: without control characters, which the header could not have that brings it back. */
+export const idText = text.map(value => Array.from(value).filter(isIdCharacter).join(''))
+
+export function isIdCharacter (character: string): boolean {
+  return character === '\t' || (character >= ' ' && character !== '\x7f')
+}
 
 /** Whatever may be yielded. */
 export const events: fc.Arbitrary<Event[]> = fc.array(fc.oneof(
   text,
   fc.record<Fields, never>({
-    id: fc.oneof(fieldText, fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true })),
+    id: fc.oneof(idText, fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true })),
     event: fieldText,
     data: fc.oneof(text, fc.jsonValue(), fc.uint8Array().map(bytes => bytes.subarray(bytes.length >> 2))),
     retry: fc.maxSafeNat(),
