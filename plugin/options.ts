@@ -61,7 +61,8 @@ export interface SseOptions {
   /**
    * On `app.close()` a source has `grace` milliseconds to finish after its `signal` aborted; then the client is sent a
    * reconnection time drawn from `retry`, and the stream ends. Also what a client is told that is turned away by a
-   * limit. Default: `{ grace: 5_000, retry: { min: 1_000, max: 10_000 } }`.
+   * limit. `grace` must be 2,000 less than Fastify's `pluginTimeout`, which ends `app.close()` too, unless that is 0.
+   * Default: `{ grace: 5_000, retry: { min: 1_000, max: 10_000 } }`.
    */
   shutdown?: { grace?: number | undefined, retry?: number | Range | undefined } | undefined
   /**
@@ -99,11 +100,11 @@ export interface ResolvedOptions {
   maxStreams: number
   maxStreamsPerKey: number
   key: SseOptions['key']
-  shutdown: { grace: number, retry: number | Range }
+  shutdown: { grace: number, longestGrace: number, retry: number | Range }
   onError: SseOptions['onError']
   toText: ToText
-  /** Whether `toText` goes by the schemas of a route, which no serializer replaces. */
-  isTyped: boolean
+  /** The names of the events that `toText` has the schemas of a route for, where it does: no serializer replaces it. */
+  events: readonly string[] | undefined
 }
 
 export interface ResolvedPluginOptions {
@@ -112,6 +113,9 @@ export interface ResolvedPluginOptions {
   backplane: Backplane
   stream: ResolvedOptions
 }
+
+// What a farewell takes at most, and some more.
+const FAREWELL_MS = 2_000
 
 export const DEFAULTS: ResolvedOptions = {
   heartbeat: 15_000,
@@ -124,10 +128,10 @@ export const DEFAULTS: ResolvedOptions = {
   maxStreams: Infinity,
   maxStreamsPerKey: Infinity,
   key: undefined,
-  shutdown: { grace: 5_000, retry: { min: 1_000, max: 10_000 } },
+  shutdown: { grace: 5_000, longestGrace: Infinity, retry: { min: 1_000, max: 10_000 } },
   onError: undefined,
   toText: bySerializer(JSON.stringify),
-  isTyped: false
+  events: undefined
 }
 
 /**
@@ -150,14 +154,19 @@ export function resolveOptions (given: SseOptions, over: ResolvedOptions): Resol
     key: given.key ?? over.key,
     shutdown: {
       grace: given.shutdown?.grace ?? over.shutdown.grace,
+      longestGrace: over.shutdown.longestGrace,
       retry: given.shutdown?.retry ?? over.shutdown.retry
     },
     onError: given.onError ?? over.onError,
-    toText: given.serializer === undefined || over.isTyped ? over.toText : bySerializer(given.serializer),
-    isTyped: over.isTyped
+    toText: given.serializer === undefined || over.events !== undefined ? over.toText : bySerializer(given.serializer),
+    events: over.events
   }
   if (options.maxStreamsPerKey !== Infinity && options.key === undefined) {
     throw new FST_ERR_SSE_OPTION("'key' must be a function where 'maxStreamsPerKey' is set", 'undefined')
+  }
+  const { grace, longestGrace } = options.shutdown
+  if (grace > longestGrace) {
+    throw new FST_ERR_SSE_OPTION(`'shutdown.grace' must be at most ${longestGrace}: the pluginTimeout of Fastify ends app.close() too; raise that, or make it 0`, String(grace))
   }
   return options
 }
@@ -165,12 +174,15 @@ export function resolveOptions (given: SseOptions, over: ResolvedOptions): Resol
 /**
  * As {@link resolveOptions}, for the registration.
  *
+ * @param pluginTimeout of Fastify, in milliseconds; 0 for none
  * @throws FST_ERR_SSE_OPTION for an option that is unknown or has a value that is not allowed
  */
-export function resolvePluginOptions (given: PluginOptions): ResolvedPluginOptions {
+export function resolvePluginOptions (given: PluginOptions, pluginTimeout: number): ResolvedPluginOptions {
   // The three that Fastify itself takes from the same object are not ours to judge.
   const { prefix, logLevel, logSerializers, ...ours } = given
   checkOptions(ours, PLUGIN_CHECKS)
   const { lastEventIdParameter = 'lastEventId', maxChannels = 10_000, backplane = memoryBackplane({ maxChannels }), ...stream } = ours
-  return { lastEventIdParameter, maxChannels, backplane, stream: resolveOptions(stream, DEFAULTS) }
+  const longestGrace = pluginTimeout === 0 ? Infinity : Math.max(0, pluginTimeout - FAREWELL_MS)
+  const shutdown = { ...DEFAULTS.shutdown, grace: Math.min(DEFAULTS.shutdown.grace, longestGrace), longestGrace }
+  return { lastEventIdParameter, maxChannels, backplane, stream: resolveOptions(stream, { ...DEFAULTS, shutdown }) }
 }

@@ -10,7 +10,7 @@ import { EventStreams, SOURCE } from './streams'
 
 /** Wires the event streams into a Fastify instance. */
 export async function plugin (app: FastifyInstance, given: PluginOptions): Promise<void> {
-  const { lastEventIdParameter, backplane, maxChannels, stream } = resolvePluginOptions(given)
+  const { lastEventIdParameter, backplane, maxChannels, stream } = resolvePluginOptions(given, Number(app.initialConfig.pluginTimeout))
   const flows = new Flows(backplane, maxChannels)
   const streams = new EventStreams(stream, flows.stats)
   const channelSchemas = new ChannelSchemas(app)
@@ -21,15 +21,15 @@ export async function plugin (app: FastifyInstance, given: PluginOptions): Promi
     compile: (channel, schemas) => channelSchemas.add(channel, schemas),
     totals: () => streams.totals
   })
-  const schemas = new EventSchemas()
+  const schemas = new EventSchemas(app)
+  app.decorateReply('sse', function (source, options) { return streams.answer(this, source, options) })
+  app.decorate('sse', channels)
+  app.decorateReply(SOURCE, undefined)
   app.decorateRequest('lastEventId', {
     getter () {
       return readLastEventId(this.headers['last-event-id'], this.url, lastEventIdParameter)
     }
   })
-  app.decorate('sse', channels)
-  app.decorateReply(SOURCE, undefined)
-  app.decorateReply('sse', function (source, options) { return streams.answer(this, source, options) })
 
   app.addHook('onRoute', function (route) { wireRoute(this, route, stream, schemas, (reply, source, signal) => streams.answer(reply, source, undefined, signal)) })
   backplane.onStateChange(state => { flows.stats.backplane(state) })

@@ -1,12 +1,14 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { isAbort } from './close-reason'
 import { onClosed } from './connection'
 import { StreamContext } from './context'
 import { FST_ERR_SSE_ROUTE } from './errors'
 import { EventSchemas } from './event-schemas'
+import { show } from './inspect'
 import { resolveOptions, type ResolvedOptions, type SseOptions } from './options'
-import { isThenable } from './pull'
 import type { AnyRouteOptions } from './route-types'
 import { StreamSignal } from './signal'
+import { isThenable } from './thenable'
 
 const ROUTE_OPTIONS = Symbol('event stream options')
 
@@ -37,7 +39,11 @@ export function wireRoute (instance: FastifyInstance, route: AnyRouteOptions, re
   const name = `${String(route.method)} ${route.url}`
   if (sse === undefined || sse === false) {
     if (schema?.events !== undefined) throw new FST_ERR_SSE_ROUTE(name, 'schema.events is for event streams: add sse: true')
+    if (isGeneratorFunction(handler)) throw new FST_ERR_SSE_ROUTE(name, 'its handler is a generator function, which makes a stream only with sse: true')
     return
+  }
+  if (typeof handler !== 'function') {
+    throw new FST_ERR_SSE_ROUTE(name, `its handler must be a function, such as an async generator function that is not called yet, got ${show(handler)}`)
   }
   const options = routeOptions(name, sse, registration)
   if (schema?.events !== undefined) {
@@ -45,7 +51,7 @@ export function wireRoute (instance: FastifyInstance, route: AnyRouteOptions, re
       throw new FST_ERR_SSE_ROUTE(name, 'sse.serializer is for data without a schema, and here all has one: take it or schema.events away')
     }
     options.toText = schemas.add(name, instance, route, schema.events)
-    options.isTyped = true
+    options.events = Object.keys(schema.events)
   }
   route.config = { ...route.config, [ROUTE_OPTIONS]: options }
   route.handler = isGeneratorFunction(handler) ? streamOf(handler, answer) : streamFrom(handler, answer)
@@ -87,7 +93,12 @@ function streamFrom (handler: Handler, answer: Answer): Handler {
     }
     const source = handler.call(this, request, reply, new StreamContext(request, signal))
     // The reply is thenable too.
-    return source !== reply && isThenable(source) ? Promise.resolve(source).then(stream) : stream(source)
+    if (source === reply || !isThenable(source)) return stream(source)
+    return Promise.resolve(source).then(stream, error => {
+      // The client has gone: there is nobody to answer, and nothing to complain of.
+      if (signal.reason === 'client' && isAbort(error)) return stream([])
+      throw error
+    })
   }
 }
 

@@ -18,7 +18,7 @@ import { Ticker } from './ticker'
 import { draw, expiryOf } from './time'
 
 /** What a reply was given to answer with, until that fails in a way that lets it answer with something else. */
-export const SOURCE = Symbol('event stream source')
+export const SOURCE = Symbol('fastify-event-stream')
 
 declare module 'fastify' {
   interface FastifyReply {

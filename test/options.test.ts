@@ -86,7 +86,7 @@ const RULES: Record<keyof Options, Rule> = {
   },
   shutdown: {
     says: '{ grace, retry }',
-    allowed: [{}, { grace: 0 }, { grace: MAX }, { grace: undefined, retry: undefined }, { retry: 0 }, { grace: 1, retry: { min: 1, max: 2 } }],
+    allowed: [{}, { grace: 0 }, { grace: 8_000 }, { grace: undefined, retry: undefined }, { retry: 0 }, { grace: 1, retry: { min: 1, max: 2 } }],
     refused: [
       null, false, 5000, '5', [], new Map(), () => {}, { grace: -1 }, { grace: null }, { grace: false }, { grace: MAX + 1 }, { grace: '5' },
       { retry: -1 }, { retry: null }, { retry: false }, { retry: { min: 2, max: 1 } }, { retry: {} }, { grace: 1, grce: 1 }
@@ -117,8 +117,8 @@ function isRefusal (t: Test, { code, message = '' }: Refusal, option: string, al
 }
 
 /** Registers the plugin; gives the error it is refused with. */
-async function register (options: unknown): Promise<Refusal | undefined> {
-  const app = Fastify()
+async function register (options: unknown, pluginTimeout = 10_000): Promise<Refusal | undefined> {
+  const app = Fastify({ pluginTimeout })
   app.register(ssePlugin, options as ssePlugin.PluginOptions)
   try {
     await app.ready()
@@ -289,9 +289,96 @@ t.test('at the call', async t => {
   })
 })
 
+t.test('a grace that Fastify would not wait for', async t => {
+  const MEND = 'the pluginTimeout of Fastify ends app.close() too; raise that, or make it 0'
+
+  t.test('is refused at the registration, at a route and at a call, with the mend', async t => {
+    for (const [pluginTimeout, longest] of [[10_000, 8_000], [60_000, 58_000], [2_001, 1], [2_000, 0], [100, 0]] as const) {
+      const refused = (grace: number) => ({
+        code: 'FST_ERR_SSE_OPTION',
+        message: `Event stream options: 'shutdown.grace' must be at most ${longest}: ${MEND}, got ${grace}`
+      })
+      for (const grace of [longest + 1, MAX]) {
+        t.match(await register({ shutdown: { grace } }, pluginTimeout), refused(grace))
+        const app = Fastify({ pluginTimeout })
+        t.teardown(() => app.close())
+        app.register(ssePlugin, { shutdown: { grace: 0 } })
+        app.after(() => {
+          const route = catchRefusal(() => app.get('/', { sse: { shutdown: { grace } } }, () => []))
+          t.match(route, { code: 'FST_ERR_SSE_ROUTE', message: `'shutdown.grace' must be at most ${longest}: ${MEND}` })
+          app.get('/call', (request, reply) => reply.sse(['one'], { shutdown: { grace } }))
+          app.get('/fits', (request, reply) => reply.sse(['one'], { shutdown: { grace: longest } }))
+        })
+        const { statusCode, body } = await app.inject('/call')
+        t.equal(statusCode, 500)
+        t.match(JSON.parse(body), refused(grace))
+        t.equal((await app.inject('/fits')).body, 'data: one\n\n')
+      }
+      t.equal(await register({ shutdown: { grace: longest } }, pluginTimeout), undefined)
+    }
+  })
+
+  t.test('is none where Fastify has no pluginTimeout', async t => {
+    t.equal(await register({ shutdown: { grace: MAX } }, 0), undefined)
+    const { app } = await serve(t, app => {
+      app.get('/route', { sse: { shutdown: { grace: MAX } } }, () => ['one'])
+      app.get('/call', (request, reply) => reply.sse(['one'], { shutdown: { grace: MAX } }))
+    }, { fastify: { pluginTimeout: 0 } })
+    for (const path of ['/route', '/call']) t.equal((await app.inject(path)).body, 'data: one\n\n')
+    t.match(resolvePluginOptions({}, 0).stream.shutdown, { grace: 5_000, longestGrace: Infinity })
+  })
+
+  t.test('is not what a short pluginTimeout leaves of the default', async t => {
+    for (const [pluginTimeout, grace] of [[60_000, 5_000], [7_000, 5_000], [6_999, 4_999], [2_001, 1], [2_000, 0], [1, 0]] as const) {
+      t.equal(resolvePluginOptions({}, pluginTimeout).stream.shutdown.grace, grace)
+      t.equal(resolvePluginOptions({ shutdown: { retry: 5 } }, pluginTimeout).stream.shutdown.grace, grace)
+    }
+    t.equal(await register({}, 500), undefined)
+  })
+
+  t.test('lets app.close() come to its end where it is as long as it may be', async t => {
+    const { app, port } = await serve(t, app => app.get('/', (request, reply) => reply.sse(async function * () {
+      yield 'open'
+      await new Promise(() => {})
+    })), { plugin: { shutdown: { grace: 1 } }, fastify: { pluginTimeout: 2_001 } })
+    const client = await connectTo(t, port, get('/'))
+    await client.until('open')
+    await app.close()
+    await client.closed
+    t.match(client.received, /\nretry: \d+\n/)
+  })
+})
+
+function catchRefusal (call: () => unknown): Refusal | undefined {
+  try {
+    call()
+    return undefined
+  } catch (error) {
+    return error as Refusal
+  }
+}
+
+t.test('registering twice says which decorator is there already', async t => {
+  const message = "The decorator 'sse' has already been added!"
+
+  t.test('in the same scope', async t => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(ssePlugin)
+    await t.rejects(async () => app.register(ssePlugin), { code: 'FST_ERR_DEC_ALREADY_PRESENT', message })
+  })
+
+  t.test('in a scope within', async t => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(ssePlugin)
+    await t.rejects(async () => app.register(async app => { await app.register(ssePlugin) }), { code: 'FST_ERR_DEC_ALREADY_PRESENT', message: /fastify-event-stream/ })
+  })
+})
+
 t.test('which one counts', async t => {
   t.test('without options those of the documentation', async t => {
-    t.match(resolvePluginOptions({}), {
+    t.match(resolvePluginOptions({}, 10_000), {
       lastEventIdParameter: 'lastEventId',
       maxChannels: 10_000,
       backplane: { state: 'connected' },
@@ -306,7 +393,7 @@ t.test('which one counts', async t => {
         maxStreams: Infinity,
         maxStreamsPerKey: Infinity,
         key: undefined,
-        shutdown: { grace: 5_000, retry: { min: 1_000, max: 10_000 } },
+        shutdown: { grace: 5_000, longestGrace: 8_000, retry: { min: 1_000, max: 10_000 } },
         onError: undefined
       }
     })
@@ -314,7 +401,7 @@ t.test('which one counts', async t => {
     t.equal((await call(undefined)).text, 'data: {}\n\n')
   })
 
-  const pairs: { [Option in Exclude<keyof Options, 'serializer'>]-?: [registration: Options[Option], call: Options[Option]] } = {
+  const pairs: { [Option in Exclude<keyof Options, 'serializer' | 'shutdown'>]-?: [registration: Options[Option], call: Options[Option]] } = {
     heartbeat: [1000, false],
     retry: [{ min: 1, max: 2 }, 0],
     prime: [1000, 0],
@@ -325,13 +412,12 @@ t.test('which one counts', async t => {
     maxStreams: [1000, 1],
     maxStreamsPerKey: [1000, 1],
     key: [() => 'registration', () => 'call'],
-    shutdown: [{ grace: 1000, retry: 1000 }, { grace: 0, retry: 0 }],
     onError: [() => 'registration', () => 'call']
   }
 
   for (const [option, [ofRegistration, ofCall]] of Object.entries(pairs)) {
     t.test(`${option} of the call lies over that of the registration, and leaves the others alone`, async t => {
-      const registration = resolvePluginOptions({ key, [option]: ofRegistration }).stream
+      const registration = resolvePluginOptions({ key, [option]: ofRegistration }, 0).stream
       t.match(registration, { [option]: ofRegistration })
       t.strictSame(resolveOptions({}, registration), registration)
       t.strictSame(resolveOptions({ [option]: undefined }, registration), registration)
@@ -339,12 +425,16 @@ t.test('which one counts', async t => {
     })
   }
 
-  t.test('a part of shutdown leaves the other part alone', async t => {
-    const registration = resolvePluginOptions({ shutdown: { grace: 7 } }).stream
-    t.strictSame(registration.shutdown, { grace: 7, retry: { min: 1_000, max: 10_000 } })
-    t.strictSame(resolveOptions({ shutdown: { retry: 0 } }, registration).shutdown, { grace: 7, retry: 0 })
-    t.strictSame(resolveOptions({ shutdown: { grace: 0 } }, registration).shutdown, { grace: 0, retry: { min: 1_000, max: 10_000 } })
-    t.strictSame(resolveOptions({ shutdown: { grace: undefined } }, registration).shutdown, registration.shutdown)
+  t.test('shutdown of the call lies over that of the registration, and a part of it leaves the other part alone', async t => {
+    const registration = resolvePluginOptions({ shutdown: { grace: 7 } }, 0).stream
+    const shutdown = { grace: 7, longestGrace: Infinity, retry: { min: 1_000, max: 10_000 } }
+    t.strictSame(registration.shutdown, shutdown)
+    t.strictSame(resolveOptions({ shutdown: { retry: 0 } }, registration), { ...registration, shutdown: { ...shutdown, retry: 0 } })
+    t.strictSame(resolveOptions({ shutdown: { grace: 0 } }, registration), { ...registration, shutdown: { ...shutdown, grace: 0 } })
+    t.strictSame(resolveOptions({ shutdown: { grace: 0, retry: 0 } }, registration), { ...registration, shutdown: { ...shutdown, grace: 0, retry: 0 } })
+    for (const nothing of [undefined, {}, { grace: undefined, retry: undefined }]) {
+      t.strictSame(resolveOptions({ shutdown: nothing }, registration), registration)
+    }
   })
 
   t.test('an option of one call is not one of the next', async t => {

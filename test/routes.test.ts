@@ -208,7 +208,10 @@ t.test('any other handler', async t => {
     t.same(log.complaints, [])
   })
 
-  for (const junk of [null, 5, true, 'text', {}, Symbol('source'), new Date(0)]) {
+  const junks: [junk: unknown, shown?: string][] = [
+    [null], [5], [true], ['text'], [Symbol('source')], [new Date(0)], [{}, '[object Object]'], [{ secret: 7 }, 'an object with secret']
+  ]
+  for (const [junk, shown = inspect(junk)] of junks) {
     t.test(`that returns ${inspect(junk)} is answered by the error handler`, async t => {
       const { url } = await serve(t, app => {
         app.get('/plain', { sse: true }, () => junk as never)
@@ -217,7 +220,7 @@ t.test('any other handler', async t => {
       for (const path of ['/plain', '/async']) {
         const { status, type, text } = await ask(url + path)
         t.match({ status, type }, { status: 500, type: /json/ })
-        t.match(JSON.parse(text), { code: 'FST_ERR_SSE_SOURCE', message: inspect(junk) })
+        t.match(JSON.parse(text), { code: 'FST_ERR_SSE_SOURCE', message: `got ${shown}` })
       }
     })
   }
@@ -272,6 +275,56 @@ t.test('any other handler', async t => {
     client.socket.destroy()
     t.match(await log.find('aborted'), { reason: 'client' })
     t.match(await log.find('event stream closed'), { reason: 'client', events: 0 })
+  })
+
+  t.test('may be cut short in its work by the signal where the client has left, which is no error', async t => {
+    const upstream = await serve(t, app => app.get('/', async () => forever))
+    const works: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
+      '/fetch': signal => fetch(upstream.url, { signal }),
+      '/throw': async signal => {
+        await once(signal, 'abort')
+        throw signal.reason
+      },
+      '/wrapped': async signal => {
+        await once(signal, 'abort')
+        throw new Error('the search failed', { cause: signal.reason })
+      }
+    }
+    for (const [path, work] of Object.entries(works)) {
+      const called = deferred()
+      const { port, log } = await serve(t, app => app.get(path, { sse: true }, async (request, reply, { signal }) => {
+        const done = work(signal)
+        called.resolve()
+        await done
+        return ['never sent']
+      }))
+      const client = await connectTo(t, port, get(path))
+      await called.promise
+      client.socket.destroy()
+      t.match(await log.find('event stream closed'), { level: 20, reason: 'client', events: 0 }, path)
+      t.same(log.complaints, [], path)
+    }
+  })
+
+  t.test('that fails by an error of its own where the client has left is still heard of', async t => {
+    const called = deferred()
+    const { port, log } = await serve(t, app => app.get('/', { sse: true }, async (request, reply, { signal }) => {
+      called.resolve()
+      await once(signal, 'abort')
+      throw new Error('the search failed')
+    }))
+    const client = await connectTo(t, port, get('/'))
+    await called.promise
+    client.socket.destroy()
+    t.match(await log.find('the search failed'), { level: 50 })
+  })
+
+  t.test('that is aborted by another signal is answered by the error handler', async t => {
+    const { url } = await serve(t, app => app.get('/', { sse: true }, async () => {
+      AbortSignal.abort().throwIfAborted()
+      return ['never sent']
+    }))
+    t.equal((await ask(url)).status, 500)
   })
 
   t.test('has a signal that does not abort where the answer is done', async t => {
@@ -500,7 +553,7 @@ t.test('options', async t => {
         told.resolve()
         await forever
       })
-    }, { plugin: { shutdown: { grace: 60_000, retry: 5 } } })
+    }, { plugin: { shutdown: { grace: 60_000, retry: 5 } }, fastify: { pluginTimeout: 0 } })
     const stream = await open(t, url)
     t.equal((await stream.next())?.data, 'open')
     app.close()
@@ -573,6 +626,24 @@ t.test('what cannot work is refused where the route is declared', async t => {
     refuses(t, 'of the registration', { sse: { lastEventIdParameter: 'id' } }, "'lastEventIdParameter'", "got 'id'")
     refuses(t, 'not allowed', { sse: { prime: -1 } }, "'prime' must be an integer of milliseconds", 'got -1')
     refuses(t, 'without another', { sse: { maxStreamsPerKey: 1 } }, "'key' must be a function where 'maxStreamsPerKey' is set")
+  })
+
+  t.test('a handler that is no function, such as a generator that was called', async t => {
+    for (const handler of [greet(), ['a'], { handler: greet }, 'text', 5]) {
+      const { code, message } = refusalOf(() => app.route({ method: 'GET', url: '/a', sse: true, handler: handler as never }))
+      t.equal(code, 'FST_ERR_SSE_ROUTE', inspect(handler))
+      t.match(message, `GET /a: its handler must be a function, such as an async generator function that is not called yet, got ${inspect(handler)}`)
+    }
+  })
+
+  t.test('a generator function as the handler of a route without sse, which would answer {}', async t => {
+    for (const handler of [greet, function * () { yield 'a' }, greet.bind(null)]) {
+      for (const given of [{}, { sse: false as const }, { sse: undefined }]) {
+        const { code, message } = refusalOf(() => app.route({ method: 'GET', url: '/a', ...given, handler: handler as never }))
+        t.equal(code, 'FST_ERR_SSE_ROUTE')
+        t.match(message, 'GET /a: its handler is a generator function, which makes a stream only with sse: true')
+      }
+    }
   })
 
   t.test('schemas of events on a route that is no stream', async t => {
@@ -719,22 +790,23 @@ t.test('the schema of an event', async t => {
   t.test('refuses data', async t => {
     const circle: Record<string, unknown> = {}
     circle['self'] = circle
-    const refused: Record<string, { schema: object, data: unknown, reason?: string }> = {
-      'without a required property': { schema: tick, data: {}, reason: '"n" is required!' },
+    const refused: Record<string, { schema: object, data: unknown, reason?: string, got?: string }> = {
+      'without a required property': { schema: tick, data: { m: 5 }, reason: '"n" is required!', got: 'an object with m' },
       'that cannot be converted': { schema: { type: 'integer' }, data: 'five' },
       'that is none of its alternatives': { schema: { anyOf: [{ type: 'integer' }, { type: 'boolean' }] }, data: 'five' },
       'that is no date': { schema: { type: 'string', format: 'date-time' }, data: new Date(NaN) },
-      'that holds itself': { schema: {}, data: circle },
+      'that holds itself': { schema: {}, data: circle, got: 'an object with self' },
+      'that turns into nothing': { schema: {}, data: { toJSON () {} }, reason: 'its serializer gives', got: 'an object with toJSON' },
       'that is a function': { schema: {}, data: () => 5 },
       'that is a symbol': { schema: {}, data: Symbol('data') },
       'that is a bigint': { schema: {}, data: 5n }
     }
-    for (const [which, { schema, data, reason = '' }] of Object.entries(refused)) {
+    for (const [which, { schema, data, reason = '', got = inspect(data) }] of Object.entries(refused)) {
       t.test(`${which}, with the name of the event`, async t => {
         const { sendWrong, send } = await serveTyped(t, { tick: schema, before: {} })
         const { code, message } = await sendWrong({ event: 'tick', data })
         t.equal(code, 'FST_ERR_SSE_FIELD')
-        t.ok(["'data'", "'tick'", reason, `got ${inspect(data, { breakLength: Infinity })}`].every(part => message.includes(part)), message)
+        t.ok(["'data'", "'tick'", reason, `got ${got}`].every(part => message.includes(part)), message)
         await t.rejects(send({ event: 'before', data: 1 }, { event: 'tick', data }), 'a torn connection where an event went before')
       })
     }
@@ -826,12 +898,79 @@ t.test('the schema of an event', async t => {
     ].map(data => `event: csv\n${data}\n\n`).join(''))
   })
 
-  for (const given of [undefined, 5, Buffer.from('5')]) {
-    t.test(`with a compiler of the user whose serializer gives ${inspect(given)} lets nothing through`, async t => {
+  const noTexts: [what: string, given: unknown, shown: string][] = [
+    ['nothing', undefined, 'undefined'], ['a number', 5, '5'], ['bytes', Buffer.from('5'), '1 bytes'],
+    ['an object', { secret: 7 }, 'an object with secret'],
+    ['a promise', Promise.resolve('{}'), 'a promise, and must be synchronous'],
+    ['a thenable', { then () {} }, 'a promise, and must be synchronous']
+  ]
+  for (const [what, given, shown] of noTexts) {
+    t.test(`with a compiler of the user whose serializer gives ${what} lets nothing through`, async t => {
       const { sendWrong } = await serveTyped(t, { tick }, { route: { serializerCompiler: () => () => given as never } })
-      t.match(await sendWrong({ event: 'tick', data: { n: 1 } }), { code: 'FST_ERR_SSE_FIELD', message: `its serializer gives ${inspect(given)}` })
+      t.match(await sendWrong({ event: 'tick', data: { n: 1 } }), { code: 'FST_ERR_SSE_FIELD', message: `(its serializer gives ${shown})` })
     })
   }
+
+  t.test('with a serializer that rejects lets nothing through, and nothing is left unhandled', async t => {
+    const fails = async () => { throw new Error('the database is gone') }
+    const { url } = await serve(t, app => {
+      app.get('/compiled', { sse: true, serializerCompiler: () => fails as never, schema: { events: { tick } } }, async function * () {
+        yield { event: 'tick', data: { n: 1 } }
+      })
+      app.get('/option', { sse: { serializer: fails as never } }, async function * () { yield { data: { n: 1 } } })
+    })
+    for (const path of ['/compiled', '/option']) {
+      const { status, text } = await ask(url + path)
+      t.equal(status, 500, path)
+      t.match(JSON.parse(text), { code: 'FST_ERR_SSE_FIELD', message: '(its serializer gives a promise, and must be synchronous)' }, path)
+    }
+  })
+
+  t.test('refuses data that is a promise, or a query, and says how to mend it', async t => {
+    const promises = [async () => 5, async () => refuse(new Error('nobody waits for it')), () => ({ then () {} })]
+    const { url } = await serve(t, app => app.get<{ Params: { n: number } }>('/:n', { sse: true, schema: { events: { tick: {} } } }, async function * ({ params: { n } }) {
+      yield { event: 'tick', data: promises[n]?.() }
+    }))
+    for (const n of promises.keys()) {
+      t.match(JSON.parse((await ask(`${url}/${n}`)).text), { code: 'FST_ERR_SSE_FIELD', message: '(it is a promise: await it)' })
+    }
+  })
+
+  t.test('refuses data with what the serializer threw as the cause', async t => {
+    const thrown = new Error('it says no')
+    const causes: unknown[] = []
+    const { send } = await serveTyped(t, { tick }, {
+      prepare (app) {
+        app.setSerializerCompiler(() => () => refuse(thrown))
+        app.setErrorHandler<Error>((error, request, reply) => {
+          causes.push(error.cause)
+          return reply.code(500).send(error.message)
+        })
+      }
+    })
+    t.match((await send({ event: 'tick', data: { n: 1 } })).text, '(it says no)')
+    t.strictSame(causes, [thrown])
+  })
+
+  t.test('keeps what it would have left out of the answer, where it refuses the data', async t => {
+    const secret = '$2b$10$secret'
+    const { send } = await serveTyped(t, { tick, message: { type: 'string' } })
+    const deep: Record<string, unknown> = { passwordHash: secret, owner: { passwordHash: secret } }
+    const wrong: [event: unknown, got: string][] = [
+      [{ event: 'tick', data: deep }, 'got an object with passwordHash, owner'],
+      [{ event: 'tick', data: [deep] }, 'got an array of 1'],
+      [{ event: 'tock', data: deep }, "no schema for an event named 'tock'"],
+      [{ event: deep, data: { n: 1 } }, 'an object with passwordHash, owner'],
+      [{ id: deep, data: 'text' }, 'got an object with passwordHash, owner'],
+      [deep, 'passwordHash, owner']
+    ]
+    for (const [event, got] of wrong) {
+      const { status, text } = await send(event)
+      t.equal(status, 500, got)
+      t.ok(text.includes(got), text)
+      t.notOk(text.includes(secret), text)
+    }
+  })
 
   t.test('with a compiler of the user whose serializer throws what is no error lets nothing through', async t => {
     const { sendWrong } = await serveTyped(t, { tick }, { route: { serializerCompiler: () => () => refuse('it says no') } })
@@ -844,6 +983,8 @@ t.test('the schema of an event', async t => {
       ['a reference that leads nowhere', { type: 'object', properties: { a: { $ref: 'nowhere#' } } }],
       ['a keyword of the wrong type', { type: 'object', properties: 5 }],
       ['one that the compiler of the route refuses by what is no error', {}, { serializerCompiler: () => refuse('it says no') }],
+      ...[undefined, null, 'text', {}].map((given): [string, object, Partial<RouteOptions>] =>
+        [`one for which the compiler of the route gives ${inspect(given)}`, {}, { serializerCompiler: () => given as never }]),
       ['none of the kind that the compiler of the route takes', {}, { serializerCompiler: serializerCompiler as never }]
     ]
     for (const [what, schema, route = {}] of broken) {
