@@ -1,10 +1,12 @@
-import { Stream } from 'node:stream'
+import { PassThrough, Stream } from 'node:stream'
 import type { Target } from './line'
 
 /** What a body hands on to its event stream. */
 export interface BodyEvents {
-  /** The hooks have run: the response, or a transform before it, is ours. `endTarget` is false where trailers follow. */
+  /** The response, or a transform before it, is ours. `endTarget` is false where trailers follow. */
   start (target: Target, endTarget: boolean): void
+  /** As `start`, where a hook reads the body itself, and does not wait for the others. */
+  startNow (target: Target, endTarget: boolean): void
   /** Only the headers are wanted. */
   discard (): void
   /** Fastify or a pipeline is done with the body before it ended. */
@@ -28,6 +30,13 @@ export class Body extends Stream {
   override pipe<T extends NodeJS.WritableStream> (target: T, options?: { end?: boolean }): T {
     this.#stream.start(target, options?.end !== false)
     return target
+  }
+
+  /** For a hook that reads the body, or makes another stream of it. */
+  [Symbol.asyncIterator] (): AsyncIterator<unknown> {
+    const through = new PassThrough()
+    this.#stream.startNow(through, true)
+    return through[Symbol.asyncIterator]()
   }
 
   resume (): this {

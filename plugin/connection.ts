@@ -8,6 +8,11 @@ export function isGone ({ raw, request }: FastifyReply): boolean {
   return raw instanceof Http2ServerResponse ? raw.stream.destroyed : raw.destroyed || request.raw.socket.destroyed
 }
 
+/** Whether an error is only what a request's body ends with when its client goes. */
+export function isOfRequest (error: unknown, { request: { raw } }: FastifyReply): boolean {
+  return raw.errored !== null && error instanceof Error && 'code' in error && ['ECONNRESET', 'ERR_STREAM_PREMATURE_CLOSE'].includes(String(error.code))
+}
+
 /** Calls back when the response is closed, be it done or cut; perhaps more than once. */
 export function onClosed (reply: FastifyReply, closed: () => void): void {
   const { raw } = reply
@@ -68,7 +73,10 @@ function lift (connection: Socket | Http2Session, timeout: number, isStillLifted
 export function cut (reply: FastifyReply): void {
   const { raw } = reply
   if (raw instanceof Http2ServerResponse) {
-    raw.stream.destroy(new Error('The event stream was cut'))
+    // Node before 22.23.3 frees a stream twice, which may end the process, when it is reset while frames of its
+    // connection are received (nodejs/node#64113). A turn of its own is never within that.
+    const { stream } = raw
+    setImmediate(() => { stream.destroy(new Error('The event stream was cut')) })
   } else if (raw.headersSent && !raw.chunkedEncoding && raw.socket !== null) {
     reset(raw.socket)
   } else {

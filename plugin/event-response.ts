@@ -9,6 +9,9 @@ import { isEventSource, removeHeaders, setHeaders, writeHead } from './response'
 import type { Shared } from './shared'
 import { draw } from './time'
 
+// A browser throws away what it has not read of a response when that is cut.
+const LAST_WORDS_MS = 100
+
 /** The response that carries an event stream: its head, its ends, and what it changes of its connection meanwhile. */
 export class EventResponse {
   readonly body: Body
@@ -59,7 +62,10 @@ export class EventResponse {
 
   /** Answers with the status that makes an EventSource stop: one that is told to come back would, for ever. */
   haveNoContent (): void {
-    if (isEventSource(this.#reply.request)) this.#reply.code(204).removeHeader('content-type').removeHeader('content-encoding')
+    const reply = this.#reply
+    // A status of the source's own says more; and trailers need a body (RFC 9112 7.1.2).
+    if (!isEventSource(reply.request) || reply.statusCode !== 200 || reply.hasHeader('trailer')) return
+    reply.code(204).removeHeader('content-type').removeHeader('content-encoding')
   }
 
   /** Lets the reply be answered with an error, in place of the event stream. */
@@ -82,7 +88,12 @@ export class EventResponse {
 
   /** Sends what is left, then cuts the response, which its client can tell from an end. */
   breakOff (): void {
-    this.outlet.drain(() => { cut(this.#reply) })
+    this.outlet.drain(() => {
+      const cutSoon = (): void => { setTimeout(cut, LAST_WORDS_MS, this.#reply).unref() }
+      // A transform on the way has to let go of everything too.
+      if (this.#transform?.flush === undefined) cutSoon()
+      else this.#transform.flush(cutSoon)
+    })
   }
 
   /** The stream is closed: nobody is to be kept waiting for more. */

@@ -10,10 +10,11 @@ const { write: WRITE, flushHeaders: FLUSH_HEADERS } = OutgoingMessage.prototype
 
 /** What a body is piped to: a response, or a transform on the way to it. */
 export interface Target {
-  write (chunk: string | Uint8Array, encoding: 'utf8', written: Written): unknown
+  write (chunk: string | Uint8Array, encoding: 'utf8', written?: Written): unknown
   end (): unknown
   /** Transforms that hold data back, as those of node:zlib do, let it go with this. */
   flush? (flushed?: () => void): unknown
+  once (event: 'drain', drained: () => void): unknown
   destroy? (error?: Error): unknown
   listenerCount (event: string): number
 }
@@ -42,6 +43,24 @@ export function lineTo (target: Target, { raw }: FastifyReply): Line {
   return isPlain ? new TargetLine(target) : new SocketLine(raw, raw.socket)
 }
 
+function writeTo (target: Target, chunk: string | Buffer, written: Written): false {
+  if (!isReplaced(target)) {
+    target.write(chunk, 'utf8', written)
+    target.flush?.()
+    return false
+  }
+  const isFull = target.write(chunk, 'utf8') === false
+  target.flush?.()
+  if (isFull) target.once('drain', written)
+  else setImmediate(written)
+  return false
+}
+
+/** Whether somebody has put a `write` of his own there, as middleware for Express does, which may forget to call back. */
+function isReplaced (target: Target): boolean {
+  return target instanceof ServerResponse && target.write !== WRITE
+}
+
 /** Any response, or a transform before it. */
 class TargetLine implements Line {
   readonly #target: Target
@@ -51,9 +70,7 @@ class TargetLine implements Line {
   }
 
   write (chunk: string | Buffer, _length: number, written: Written): boolean {
-    this.#target.write(chunk, 'utf8', written)
-    this.#target.flush?.()
-    return false
+    return writeTo(this.#target, chunk, written)
   }
 
   block ({ payload }: Block, written: Written): boolean {
@@ -93,8 +110,7 @@ class SocketLine implements Line {
   }
 
   #writeAsAnyone (chunk: string | Buffer, written: Written): boolean {
-    this.#response.write(chunk, 'utf8', written)
-    return false
+    return writeTo(this.#response, chunk, written)
   }
 
   #send (framed: string | Buffer, encoding: 'latin1' | 'utf8', written: Written): boolean {

@@ -105,15 +105,9 @@ export class Outlet {
 
   /** Calls back when all that was written is with the system; from then on nobody is told of space. */
   drain (done: () => void): void {
-    this.#next = () => { if (!this.#isBusy) this.#passed(done) }
+    this.#next = () => { if (!this.#isBusy) done() }
     this.#flush()
     this.#next()
-  }
-
-  /** Calls back when a transform on the way has let go of everything too. */
-  #passed (done: () => void): void {
-    if (this.#target?.flush === undefined) done()
-    else this.#target.flush(() => { setImmediate(done) })
   }
 
   /** Hands over what is left, then ends the target, if it is ours to end, and calls back. */

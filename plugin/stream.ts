@@ -2,11 +2,11 @@ import type { FastifyReply } from 'fastify'
 import type { Body, BodyEvents } from './body'
 import { isAbort, type CloseReason } from './close-reason'
 import type { Block } from './channel/block'
-import { cut, isGone, onClosed } from './connection'
+import { cut, isGone, isOfRequest, onClosed } from './connection'
 import { encodeEvent, HEARTBEAT } from './encode'
 import { EventResponse } from './event-response'
 import type { Sink } from './feed'
-import { show } from './inspect'
+import { outline } from './inspect'
 import { Intake } from './intake'
 import type { Place } from './limits'
 import type { Target } from './line'
@@ -61,6 +61,13 @@ export class EventStream implements Sink, BodyEvents {
   }
 
   start (target: Target, endTarget: boolean): void {
+    const { raw } = this.#reply
+    // A hook has put a transform before the response: those after it have still to run.
+    if (target !== raw && !isBodyless(this.#reply)) raw.once('pipe', () => { this.startNow(target, endTarget) })
+    else this.startNow(target, endTarget)
+  }
+
+  startNow (target: Target, endTarget: boolean): void {
     if (this.#state !== 'waiting') return
     this.#state = 'priming'
     this.#response.attach(target, endTarget)
@@ -123,17 +130,17 @@ export class EventStream implements Sink, BodyEvents {
   fail (error: unknown): void {
     const { log } = this.#reply.request
     if (!this.#isOurs()) {
-      if (!isAbort(error)) log.warn({ err: error }, 'the source of a closed event stream failed')
+      if (!isAbort(error) && !isOfRequest(error, this.#reply)) log.warn({ err: error }, 'the source of a closed event stream failed')
     } else if (this.#shuttingDown && isAbort(error)) {
       this.#settled()
     } else if (this.#state === 'open') {
-      log.error({ err: error }, 'event stream failed')
       this.#response.outlet.write(lastWords(error, this.#reply.request, this.#options))
       this.#response.breakOff()
       this.#close('error')
+      log.error({ err: asError(error) }, 'event stream failed')
     } else {
       this.#close('error')
-      this.#response.refuse(error instanceof Error ? error : new Error(`The source threw ${show(error)}`, { cause: error }))
+      this.#response.refuse(asError(error))
     }
   }
 
@@ -181,10 +188,15 @@ export class EventStream implements Sink, BodyEvents {
 
   /** Tells the client when to come back and ends the stream. Settles, in bounded time, when the response is closed. */
   async farewell (): Promise<void> {
-    const closed = new Promise<void>(resolve => { onClosed(this.#reply, resolve) })
-    this.#sayFarewell()
-    this.#alarm.setIn(FAREWELL_MS, () => { cut(this.#reply) })
-    await closed
+    await new Promise<void>(resolve => {
+      onClosed(this.#reply, resolve)
+      this.#sayFarewell()
+      this.#alarm.setIn(FAREWELL_MS, () => {
+        cut(this.#reply)
+        // One that is pipelined behind another that hangs has no connection to be cut.
+        resolve()
+      })
+    })
   }
 
   #open (first: string): void {
@@ -255,9 +267,18 @@ export class EventStream implements Sink, BodyEvents {
 
   /** Before a stream is open, somebody else may answer in its place: an error handler, or a handler timeout. */
   #isOurs (): boolean {
-    if (this.#state !== 'open' && this.#state !== 'closed' && this.#reply.raw.headersSent) this.#close('error')
+    const { raw, request } = this.#reply
+    if (this.#state !== 'open' && this.#state !== 'closed' && raw.headersSent) {
+      this.#close('error')
+      // An error that is answered is not silent.
+      if (raw.statusCode < 400) request.log.warn('another answer was sent before the event stream could open: a handler has to return what reply.sse gives, and send nothing else')
+    }
     return this.#state !== 'closed'
   }
+}
+
+function asError (error: unknown): Error {
+  return error instanceof Error ? error : new Error(`The source threw ${outline(error)}`, { cause: error })
 }
 
 function nothing (): void {}

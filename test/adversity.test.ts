@@ -12,6 +12,7 @@ import Fastify from 'fastify'
 import t from 'tap'
 import { fetch } from 'undici'
 import ssePlugin from '../plugin/index'
+import { startBrowser } from './helpers/browser'
 import { open } from './helpers/client'
 import { deferred } from './helpers/deferred'
 import { serve } from './helpers/serve'
@@ -61,6 +62,66 @@ t.test('the last words of a failed stream pass a compression on the way', async 
   t.equal(error.code, 'ECONNRESET')
   const text = gunzipSync(Buffer.concat(chunks), { finishFlush: constants.Z_SYNC_FLUSH }).toString()
   t.equal(text, 'data: first\n\ndata: second\n\nevent: failed\ndata: sorry\n\n')
+})
+
+t.test('a browser sees the last words of a failed stream before it is torn, also where its page is busy', async t => {
+  const browser = await startBrowser(t)
+  if (browser === undefined) return
+  const { url } = await serve(t, app => {
+    const options = { onError: () => ({ event: 'failed', data: 'sorry' }) }
+    async function * failing () {
+      yield 'one'
+      await setTimeout(20)
+      yield 'two'
+      await setTimeout(20)
+      throw new Error('no more')
+    }
+    app.get('/', (request, reply) => reply.type('text/html').send('<title>Last words</title>'))
+    app.get('/plain', (request, reply) => reply.sse(failing, options))
+    app.register(async app => {
+      app.addHook('onSend', async (request, reply, payload) => {
+        reply.header('content-encoding', 'gzip')
+        return (payload as Readable).pipe(createGzip())
+      })
+      app.get('/compressed', (request, reply) => reply.sse(failing, options))
+    })
+  })
+  const page = await browser.newPage()
+  await page.goto(url)
+  // As one is that draws what it receives.
+  await page.evaluate('setInterval(() => { const end = performance.now() + 25; while (performance.now() < end); }, 35)')
+
+  const readers = {
+    fetch: `async path => {
+      let text = ''
+      try {
+        const reader = (await fetch(path)).body.getReader()
+        for (let read = await reader.read(); !read.done; read = await reader.read()) text += new TextDecoder().decode(read.value)
+        return 'not torn'
+      } catch { return text }
+    }`,
+    EventSource: `path => new Promise(resolve => {
+      const source = new EventSource(path)
+      let text = ''
+      const add = ({ type, data }) => { text += (type === 'message' ? '' : 'event: ' + type + '\\n') + 'data: ' + data + '\\n\\n' }
+      source.addEventListener('message', add)
+      source.addEventListener('failed', add)
+      source.addEventListener('error', () => { source.close(); resolve(text) })
+    })`
+  }
+  for (const path of ['/plain', '/compressed']) {
+    for (const [by, read] of Object.entries(readers)) {
+      t.test(`${path}, by ${by}`, async t => {
+        let seen = 0
+        for (let n = 0; n < 20; n++) {
+          const text = await page.evaluate(`(${read})('${path}')`)
+          if (text === 'data: one\n\ndata: two\n\nevent: failed\ndata: sorry\n\n') seen++
+        }
+        // A machine that has much else to do may be late for one.
+        t.ok(seen >= 15, `${seen} of 20`)
+      })
+    }
+  }
 })
 
 t.test('the source of a reply that somebody else has sent is let go, and its later errors harm nobody', async t => {

@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { pipeline, Readable, Transform } from 'node:stream'
+import { PassThrough, pipeline, Readable, Transform } from 'node:stream'
 import { setTimeout } from 'node:timers/promises'
 import { createBrotliCompress, createDeflate, createGzip } from 'node:zlib'
 import compress from '@fastify/compress'
@@ -8,8 +8,10 @@ import cors from '@fastify/cors'
 import helmet from '@fastify/helmet'
 import rateLimit from '@fastify/rate-limit'
 import swagger from '@fastify/swagger'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
+import { readFrom } from './helpers/chunks'
 import { EVENT_SOURCE, open, type Stream } from './helpers/client'
 import { deferred } from './helpers/deferred'
 import { serve } from './helpers/serve'
@@ -236,6 +238,39 @@ t.test('an onSend hook may compress a stream', async t => {
   }
 })
 
+t.test('an onSend hook that compresses streams leaves alone what those are sent that a limit turns away', async t => {
+  const ended = deferred()
+  const { url } = await serve(t, app => {
+    app.addHook('onSend', async (request, reply, given) => {
+      const payload = given as Readable | undefined
+      const isStream = typeof payload?.pipe === 'function' && String(reply.getHeader('content-type')).startsWith('text/event-stream')
+      if (!isStream || !/\bgzip\b/.test(String(request.headers['accept-encoding']))) return payload
+      reply.header('content-encoding', 'gzip').header('vary', 'accept-encoding')
+      return payload.pipe(createGzip())
+    })
+    app.get('/', (request, reply) => reply.sse(async function * ({ signal }) {
+      yield 'hello'
+      await once(signal, 'abort')
+      ended.resolve()
+    }))
+  }, { plugin: { maxStreams: 1, shutdown: { retry: 1234 } } })
+  const first = await open(t, url, { headers: EVENT_SOURCE })
+  t.equal(first.response.headers.get('content-encoding'), 'gzip')
+  t.match(await first.next(), { data: 'hello' })
+
+  const again = await open(t, url, { headers: EVENT_SOURCE })
+  t.match({ status: again.response.status, encoding: again.response.headers.get('content-encoding') }, { status: 200, encoding: null })
+  t.same(await again.rest(), [])
+  t.equal(again.retry(), 1234)
+
+  const other = await open(t, url)
+  t.match({ status: other.response.status, encoding: other.response.headers.get('content-encoding') }, { status: 503, encoding: null })
+  t.match(other.response.headers.get('content-type'), /^application\/json/)
+
+  first.close()
+  await ended.promise
+})
+
 t.test('@fastify/swagger documents a route that streams', async t => {
   const { app, url } = await serve(t, async app => {
     await app.register(swagger, { openapi: {} })
@@ -455,6 +490,296 @@ t.test('hooks', async t => {
     t.match(await endless.next(), { data: 'HELLO' })
     endless.close()
     t.match(await ended.promise, { reason: 'client' })
+    t.same(log.complaints, [])
+  })
+})
+
+/** What an onSend hook may put before the response, and what it makes of one event. */
+const transforms: Record<string, (body: Readable) => Readable> = {
+  'a transform, by pipe': body => body.pipe(new PassThrough()),
+  'a transform, by pipeline': body => pipeline(body, new PassThrough(), () => {}),
+  'two transforms': body => body.pipe(new PassThrough()).pipe(new PassThrough()),
+  'gzip, by pipe': body => body.pipe(createGzip()),
+  'gzip, by pipeline': body => pipeline(body, createGzip(), () => {})
+}
+
+type LaterHook = (request: FastifyRequest, reply: FastifyReply, payload: unknown) => Promise<unknown>
+
+/** A server with a hook that puts a transform before the response, and one behind it; there is one place for a stream. */
+function serveTransformed (t: Test, transform: (body: Readable) => Readable, later: LaterHook, routes: (app: FastifyInstance) => unknown) {
+  return serve(t, app => {
+    app.get('/next', (request, reply) => reply.sse(['next']))
+    app.register(async app => {
+      app.addHook('onSend', async (request, reply, payload) => {
+        if (typeof payload === 'string') return payload
+        const transformed = transform(payload as Readable)
+        if ('flush' in transformed) reply.header('content-encoding', 'gzip')
+        return transformed
+      })
+      app.addHook('onSend', later)
+      await routes(app)
+    })
+  }, { plugin: { maxStreams: 1 } })
+}
+
+/** That the place of the stream before is free again. */
+async function hasRoom (t: Test, url: string) {
+  const { response, rest } = await open(t, `${url}/next`)
+  t.equal(response.status, 200)
+  t.match(await rest(), [{ data: 'next' }])
+}
+
+t.test('an onSend hook behind one that has put a transform before the response', async t => {
+  for (const [title, transform] of Object.entries(transforms)) {
+    t.test(title, async t => {
+      t.test('may wait, and then set headers and cookies', async t => {
+        const order: string[] = []
+        const { url, log } = await serveTransformed(t, transform, async (request, reply, payload) => {
+          await setTimeout(20)
+          order.push('hook')
+          reply.header('x-late', '1').header('set-cookie', 'session=1')
+          return payload
+        }, app => app.get('/', (request, reply) => reply.sse(async function * () {
+          order.push('source')
+          yield 'hello'
+        })))
+        const { response, rest } = await open(t, url)
+        t.match(Object.fromEntries(response.headers), { 'x-late': '1', 'content-type': 'text/event-stream' })
+        t.same(response.headers.getSetCookie(), ['session=1'])
+        t.match(await rest(), [{ data: 'hello' }])
+        t.same(order, ['hook', 'source'])
+        t.same(log.complaints, [])
+      })
+
+      t.test('may throw, which is the answer, and starts no source', async t => {
+        const readable = new Readable({ objectMode: true, read () { this.push('hello') } })
+        let calls = 0
+        const { url, log } = await serveTransformed(t, transform, async (request, reply, payload) => {
+          await setTimeout(5)
+          reply.removeHeader('content-encoding')
+          if (reply.statusCode === 200) throw Object.assign(new Error('no'), { statusCode: 418 })
+          return payload
+        }, app => {
+          app.get('/function', (request, reply) => reply.sse(() => {
+            calls++
+            return greet()
+          }))
+          app.get('/readable', (request, reply) => reply.sse(readable))
+        })
+        for (const path of ['/function', '/readable']) {
+          const { statusCode, body } = await request(url + path)
+          t.equal(statusCode, 418)
+          t.match(await body.json(), { message: 'no' })
+          await hasRoom(t, url)
+        }
+        t.equal(calls, 0)
+        if (!readable.closed) await once(readable, 'close')
+        t.equal(readable.readableDidRead, false)
+        t.same(log.complaints, [])
+      })
+
+      t.test('may put another payload in its place, which starts no source', async t => {
+        let calls = 0
+        const { url } = await serveTransformed(t, transform, async (request, reply) => {
+          await setTimeout(5)
+          reply.removeHeader('content-encoding').type('text/plain')
+          return 'instead'
+        }, app => app.get('/', (request, reply) => reply.sse(() => {
+          calls++
+          return greet()
+        })))
+        const { statusCode, body } = await request(url)
+        t.equal(statusCode, 200)
+        t.equal(await body.text(), 'instead')
+        t.equal(calls, 0)
+        await hasRoom(t, url)
+      })
+
+      t.test('lets HEAD have its headers, and starts no source', async t => {
+        let calls = 0
+        const { url, log } = await serveTransformed(t, transform, async (request, reply, payload) => {
+          await setTimeout(5)
+          reply.header('x-late', '1')
+          if (request.url === '/refused' && reply.statusCode === 200) throw Object.assign(new Error('no'), { statusCode: 418 })
+          return payload
+        }, app => {
+          for (const path of ['/', '/refused']) {
+            app.get(path, (request, reply) => reply.sse(() => {
+              calls++
+              return greet()
+            }))
+          }
+        })
+        for (const [path, status] of [['/', 200], ['/refused', 418]] as const) {
+          const { statusCode, headers } = await request(url + path, { method: 'HEAD' })
+          t.equal(statusCode, status)
+          t.equal(headers['x-late'], '1')
+          await hasRoom(t, url)
+        }
+        t.equal(calls, 0)
+        t.same(log.complaints, [])
+      })
+
+      t.test('is waited for when a client leaves meanwhile, whose source is never started', async t => {
+        const entered = deferred()
+        let calls = 0
+        const { port, url, log } = await serveTransformed(t, transform, async (request, reply, payload) => {
+          entered.resolve()
+          await once(reply.raw, 'close')
+          return payload
+        }, app => app.get('/', (request, reply) => reply.sse(() => {
+          calls++
+          return greet()
+        })))
+        const client = await connectTo(t, port, get('/'))
+        await entered.promise
+        client.socket.destroy()
+        t.match(await log.find('event stream closed'), { reason: 'client', events: 0 })
+        await hasRoom(t, url)
+        t.equal(calls, 0)
+      })
+
+      // Two transforms in a row do not tell each other of an error.
+      if (title === 'two transforms') return
+      t.test('leaves a source that fails before its first event an HTTP error', async t => {
+        const { url } = await serveTransformed(t, transform, async (request, reply, payload) => {
+          await setTimeout(5)
+          reply.header('x-late', '1')
+          return payload
+        }, app => app.get('/', (request, reply) => reply.sse(async function * () {
+          throw Object.assign(new Error('no upstream'), { statusCode: 502 })
+        })))
+        const { statusCode, headers, body } = await request(url)
+        t.equal(statusCode, 502)
+        t.match(headers, { 'content-type': /^application\/json/, 'x-late': '1', 'content-encoding': undefined })
+        t.match(await body.json(), { message: 'no upstream' })
+        await hasRoom(t, url)
+      })
+    })
+  }
+
+  t.test('leaves a source that has failed while it ran an HTTP error', async t => {
+    const failed = deferred()
+    const readable = new Readable({ objectMode: true, read () {} })
+    const { url } = await serveTransformed(t, body => body.pipe(new PassThrough()), async (request, reply, payload) => {
+      readable.destroy(Object.assign(new Error('no upstream'), { statusCode: 502 }))
+      if (!readable.closed) await once(readable, 'close').catch(() => {})
+      failed.resolve()
+      return payload
+    }, app => app.get('/', (request, reply) => reply.sse(readable)))
+    const { statusCode, body } = await request(url)
+    await failed.promise
+    t.equal(statusCode, 502)
+    t.match(await body.json(), { message: 'no upstream' })
+    await hasRoom(t, url)
+  })
+
+  t.test('sees trailers follow the stream', async t => {
+    const { port } = await serveTransformed(t, body => body.pipe(new PassThrough()), async (request, reply, payload) => {
+      await setTimeout(5)
+      return payload
+    }, app => app.get('/', (request, reply) => {
+      reply.trailer('x-count', (reply, payload, done) => { done(null, '1') })
+      return reply.sse(greet)
+    }))
+    const client = await connectTo(t, port, get('/'))
+    t.match(await client.until('x-count: 1\r\n\r\n'), /data: hello\n\n\r\n0\r\nx-count: 1\r\n\r\n$/)
+  })
+
+  t.test('may let app.close() end the stream that waits for it', async t => {
+    const entered = deferred()
+    const told = deferred()
+    const { app, url } = await serve(t, app => {
+      app.addHook('onSend', async (request, reply, payload) => (payload as Readable).pipe(new PassThrough()))
+      app.addHook('onSend', async (request, reply, payload) => {
+        if (request.url === '/other') return payload
+        entered.resolve()
+        await told.promise
+        return payload
+      })
+      app.get('/', (request, reply) => reply.sse(async function * () { t.fail('is not started') }))
+      app.get('/other', (request, reply) => reply.sse(async function * ({ signal }) {
+        yield 'hello'
+        await once(signal, 'abort')
+        told.resolve()
+      }))
+    })
+    await (await open(t, `${url}/other`)).next()
+    const opening = open(t, url, { headers: EVENT_SOURCE })
+    await entered.promise
+    const closed = app.close()
+    const stream = await opening
+    t.equal(stream.response.status, 200)
+    t.same(await stream.rest(), [])
+    t.type(stream.retry(), 'number')
+    await closed
+  })
+})
+
+const shout = async function * (body: AsyncIterable<unknown>) {
+  for await (const chunk of body) yield String(chunk).toUpperCase()
+}
+
+/** What an onSend hook may make of a stream by reading it. */
+const readers: Record<string, (body: Readable) => Readable> = {
+  'by Readable.from': body => Readable.from(body),
+  'in a generator': body => Readable.from(shout(body)),
+  'in a pipeline with a generator': body => pipeline(body, shout, () => {}) as unknown as Readable,
+  'in a pipeline with a generator and a transform': body => pipeline(body, shout, new PassThrough(), () => {})
+}
+
+t.test('an onSend hook that reads the stream', async t => {
+  for (const [title, read] of Object.entries(readers)) {
+    t.test(`${title} may send what it makes of it, event by event`, async t => {
+      const arrived = deferred()
+      const ended = deferred<unknown>()
+      const { port, url } = await serve(t, app => {
+        app.addHook('onSend', async (request, reply, payload) => typeof payload === 'string' ? payload : read(payload as Readable))
+        app.get('/finite', (request, reply) => reply.sse(async function * () {
+          yield '1'
+          await arrived.promise
+          yield '2'
+        }))
+        app.get('/torn', (request, reply) => reply.sse(async function * () {
+          yield '1'
+          await arrived.promise
+          throw new Error('torn')
+        }))
+        app.get('/endless', (request, reply) => reply.sse(async function * ({ signal }) {
+          yield '1'
+          await once(signal, 'abort').finally(() => { ended.resolve(signal.reason) })
+        }))
+        app.get('/unavailable', (request, reply) => reply.sse(async function * () {
+          throw Object.assign(new Error('no upstream'), { statusCode: 502 })
+        }))
+      })
+      const [finite, torn, endless] = await Promise.all([readFrom(t, port, get('/finite')), readFrom(t, port, get('/torn')), readFrom(t, port, get('/endless'))])
+      for (const client of [finite, torn, endless]) {
+        t.match(await client.head(), /^HTTP\/1.1 200 OK\r\n[^]*content-type: text\/event-stream/)
+        t.match(String(await client.chunk()), /^data: 1\n\n$/i)
+      }
+      arrived.resolve()
+      t.match(await finite.body(), /^data: 2\n\n$/i)
+      t.equal(await torn.torn(), '')
+      endless.socket.destroy()
+      t.match(await ended.promise, { reason: 'client' })
+
+      const { statusCode, body } = await request(`${url}/unavailable`)
+      t.equal(statusCode, 502)
+      t.match(await body.json(), { message: 'no upstream' })
+    })
+  }
+
+  t.test('and one that pipes it elsewhere: the client gets the stream', async t => {
+    const { url, log } = await serve(t, app => {
+      app.addHook('onSend', async (request, reply, payload) => {
+        const stream = payload as Readable
+        stream.pipe(new PassThrough())
+        return stream
+      })
+      app.get('/', (request, reply) => reply.sse(greet))
+    })
+    t.match(await (await open(t, url)).rest(), [{ data: 'hello' }])
     t.same(log.complaints, [])
   })
 })

@@ -191,6 +191,8 @@ async function moment ({ when, amount }: Drop, client: Readable): Promise<void> 
     // Not every source gives so much.
     await setTimeout(60, null, { signal: enough.signal }).catch(() => {})
     client.pause()
+    // It was told while the session received: a reset within that frees a stream twice (nodejs/node#64113).
+    await setImmediate()
   }
 }
 
@@ -212,6 +214,8 @@ async function dropHttp1 (drop: Drop, port: number): Promise<void> {
 }
 
 async function dropHttp2 (drop: Drop, shared: ClientHttp2Session, url: string): Promise<void> {
+  // So was the close of the drop before.
+  await setImmediate()
   const session = drop.way === 'end' ? connectHttp2(url).on('error', () => {}) : shared
   const headers = { ':method': drop.method, ':path': `/${drop.source}`, 'x-slow': drop.slow, 'x-drop': JSON.stringify(drop) }
   const stream = session.request(drop.method === 'POST' ? { ...headers, 'content-type': 'application/json' } : headers)
@@ -258,15 +262,14 @@ function watchWarnings (t: Test): string[] {
   return warnings
 }
 
-t.test('a thousand streams that are dropped at any moment leave nothing behind', async t => {
-  t.comment(`FC_SEED=${seed} replays the drops`)
+t.test(`a thousand streams that are dropped at any moment leave nothing behind (FC_SEED=${seed})`, async t => {
   const warnings = watchWarnings(t)
   const running = new Running()
   const requests: Array<WeakRef<FastifyRequest>> = []
-  const options = { plugin: { prime: 20, heartbeat: 12, writeTimeout: 1000, shutdown: { grace: 2 ** 31 - 1 } } }
+  const options = { plugin: { prime: 20, heartbeat: 12, writeTimeout: 1000, shutdown: { grace: 2 ** 31 - 1 } }, fastify: { pluginTimeout: 0 } }
   const all = routes(running, request => { requests.push(new WeakRef(request)) })
   const http1 = await serve(t, all, options)
-  const http2 = await serve(t, all, { ...options, fastify: { http2: true } as never })
+  const http2 = await serve(t, all, { ...options, fastify: { ...options.fastify, http2: true } as never })
   const servers = [http1, http2]
 
   await dropAll(t, fc.sample(drops, { seed: seed + 1, numRuns: 200 }), running, http1, http2)

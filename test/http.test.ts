@@ -1,7 +1,11 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { connect, constants, type ClientHttp2Session, type IncomingHttpHeaders } from 'node:http2'
 import { connect as connectTcp, type Socket } from 'node:net'
-import { Duplex, Readable } from 'node:stream'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { Duplex, PassThrough, Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import type { FastifyReply } from 'fastify'
@@ -9,7 +13,7 @@ import t, { type Test } from 'tap'
 import { request } from 'undici'
 import type { StreamContext } from '../plugin/types'
 import { selfSigned } from './helpers/certificate'
-import { open } from './helpers/client'
+import { EVENT_SOURCE, open } from './helpers/client'
 import { deferred } from './helpers/deferred'
 import { serve } from './helpers/serve'
 import { connectSecurely, connectTo, get, RawClient } from './helpers/socket'
@@ -156,6 +160,37 @@ t.test('the status that the handler has chosen', async t => {
       t.equal(response.status, 202)
       t.match(await next(), { data: 'hello' })
     }
+  })
+})
+
+t.test('a source without an event, asked by an EventSource', async t => {
+  const serveEmpty = (t: Test) => serve(t, app => {
+    const status = (reply: FastifyReply, code: number) => reply.sse(async function * () { reply.code(code) })
+    app.get('/', (request, reply) => reply.sse([]))
+    app.get('/trailers', (request, reply) => {
+      reply.trailer('x-count', (reply, payload, done) => { done(null, '0') })
+      return reply.sse([])
+    })
+    app.get('/404', (request, reply) => status(reply, 404))
+    app.get('/201', (request, reply) => status(reply, 201))
+    app.get('/204', (request, reply) => status(reply, 204))
+  })
+
+  t.test('with trailers is an empty 200, which has them, and the connection is fit for the next request', async t => {
+    const { port, log } = await serveEmpty(t)
+    const client = await connectTo(t, port, get('/trailers', EVENT_SOURCE) + get('/', EVENT_SOURCE))
+    t.match(await client.until('HTTP/1.1 204'), /^HTTP\/1.1 200 OK\r\n(?=[^]*text\/event-stream)[^]*\r\n\r\n0\r\nx-count: 0\r\n\r\nHTTP/)
+    t.same(log.complaints, [])
+  })
+
+  t.test('with a status that its source has chosen has that', async t => {
+    const { url, log } = await serveEmpty(t)
+    for (const status of [404, 201, 204]) {
+      const { statusCode, body } = await request(`${url}/${status}`, { headers: EVENT_SOURCE })
+      t.equal(statusCode, status)
+      t.equal(await body.text(), '')
+    }
+    t.same(log.complaints, [])
   })
 })
 
@@ -425,6 +460,84 @@ t.test('POST with a body', async t => {
     t.match(await next(), { data: 'hello' })
     close()
     t.equal(await ended, 'client')
+  })
+})
+
+t.test('a request whose body the source reads', async t => {
+  const raw = (path: string) => `POST ${path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\ncontent-length: 1000\r\n\r\nabc`
+
+  /** A source that counts what is uploaded, and may fail once its client has gone. */
+  const serveUpload = (t: Test, fail?: Error, fastify: object = {}) => serve(t, app => {
+    app.addContentTypeParser('application/octet-stream', (request, payload, done) => { done(null) })
+    app.post('/', (request, reply) => reply.sse(async function * () {
+      let length = 0
+      try {
+        for await (const chunk of request.raw) yield String(length += chunk.length)
+      } catch (error) {
+        throw fail ?? error
+      }
+    }))
+    app.post('/in-full', (request, reply) => reply.sse(async function * () {
+      yield 'hello'
+      yield text(request.raw)
+    }))
+    app.post('/piped', (request, reply) => reply.sse(request.raw))
+  }, { fastify })
+
+  for (const [path, first] of [['/', 'data: 3\n\n'], ['/in-full', 'data: hello\n\n'], ['/piped', 'data: abc\n\n']] as const) {
+    t.test(`${path}: a client that leaves in the middle of it is no failure`, async t => {
+      const { app, port, log } = await serveUpload(t)
+      const client = await connectTo(t, port, raw(path))
+      await client.until(first)
+      client.socket.destroy()
+      t.match(await log.find('event stream closed'), { reason: 'client' })
+      await app.close()
+      t.same(log.complaints, [])
+    })
+  }
+
+  t.test('over HTTP/2: a client that leaves in the middle of it is no failure', async t => {
+    const { app, port, log } = await serveUpload(t, undefined, { http2: true })
+    for (const code of [constants.NGHTTP2_CANCEL, constants.NGHTTP2_NO_ERROR]) {
+      const session = connect(`http://127.0.0.1:${port}`)
+      t.teardown(() => { session.destroy() })
+      const stream = session.request({ ':path': '/', ':method': 'POST', 'content-type': 'application/octet-stream' })
+      const client = new RawClient(stream)
+      stream.write('abc')
+      await client.until('data: 3\n\n')
+      stream.close(code)
+      await client.closed
+      session.destroy()
+    }
+    // To its reader such a body has come to its end.
+    await log.take('event stream closed', 2)
+    await app.close()
+    t.same(log.complaints, [])
+  })
+
+  for (const [title, fail] of Object.entries({
+    'a reason of its own': new Error('disk full'),
+    'the connection of something else': Object.assign(new Error('disk full'), { code: 'EPIPE' })
+  })) {
+    t.test(`a source that then fails for ${title} is in the log`, async t => {
+      const { port, log } = await serveUpload(t, fail)
+      const client = await connectTo(t, port, raw('/'))
+      await client.until('data: 3\n\n')
+      client.socket.destroy()
+      t.match(await log.find('the source of a closed event stream failed'), { level: 40, err: { message: 'disk full' } })
+    })
+  }
+
+  t.test('a source that reads nothing of it, and fails as a connection does, is in the log', async t => {
+    const { url, log } = await serve(t, app => app.post('/', (request, reply) => reply.sse(async function * ({ signal }) {
+      yield 'hello'
+      await once(signal, 'abort')
+      throw Object.assign(new Error('no database'), { code: 'ECONNRESET' })
+    })))
+    const { next, close } = await open(t, url, { method: 'POST', headers: { 'content-type': 'text/plain' }, body: 'hello' })
+    await next()
+    close()
+    t.match(await log.find('the source of a closed event stream failed'), { level: 40, err: { message: 'no database' } })
   })
 })
 
@@ -742,6 +855,40 @@ for (const secure of [true, false]) {
       t.same(log.complaints, [])
     })
 
+    t.test('a hook behind one that has put a transform before the response may set a header, or throw', async t => {
+      let calls = 0
+      const { port, log } = await serveHttp2(t, app => {
+        app.addHook('onSend', async (request, reply, payload) => typeof payload === 'string' ? payload : (payload as Readable).pipe(new PassThrough()))
+        app.addHook('onSend', async (request, reply, payload) => {
+          await setTimeout(20)
+          if (request.url === '/refused' && reply.statusCode === 200) throw Object.assign(new Error('no'), { statusCode: 418 })
+          reply.header('x-late', '1')
+          return payload
+        })
+        for (const path of ['/', '/refused']) {
+          app.get(path, (request, reply) => reply.sse(() => {
+            calls++
+            return greet()
+          }))
+        }
+      }, { maxStreams: 1 })
+      const session = connectHttp2(t, port)
+      for (const method of ['GET', 'HEAD']) {
+        const refused = await openHttp2(session, '/refused', method)
+        t.match(refused.headers, { ':status': 418, 'x-late': '1' })
+        await refused.client.closed
+      }
+      const head = await openHttp2(session, '/', 'HEAD')
+      t.match(head.headers, { ':status': 200, 'content-type': 'text/event-stream', 'x-late': '1' })
+      await head.client.closed
+      t.equal(calls, 0)
+      const { client, headers } = await openHttp2(session, '/')
+      t.match(headers, { ':status': 200, 'content-type': 'text/event-stream', 'x-late': '1' })
+      t.equal(await client.closed, undefined)
+      t.equal(client.received, 'data: hello\n\n')
+      t.same(log.complaints, [])
+    })
+
     t.test('http2SessionTimeout is back when the last stream of the session has finished', async t => {
       const { port } = await serveHttp2(t, app => app.get('/', (request, reply) => reply.sse(greet)), {}, { http2SessionTimeout: 100 })
       const session = connectHttp2(t, port)
@@ -799,6 +946,34 @@ for (const secure of [true, false]) {
     }
   })
 }
+
+t.test('a stream of HTTP/2 that is cut while frames of its connection are received leaves the process alive', async t => {
+  const { NODE_OPTIONS: _runner, ...env } = process.env
+  const child = spawn(process.execPath, [join(__dirname, 'helpers', 'resetting-server.js')], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+  const exited = once(child, 'exit')
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await exited
+  })
+  const [url] = await once(createInterface(child.stdout), 'line')
+  const session = connect(String(url))
+  t.teardown(() => { session.destroy() })
+  session.on('error', error => { t.fail(error) })
+  for (let n = 0; n < 10; n++) {
+    const cut = session.request({ ':path': '/cut' })
+    const client = new RawClient(cut)
+    await client.until('data: open\n\n')
+    const finished = session.request({ ':path': '/finished', ':method': 'POST', 'content-type': 'application/json' })
+    finished.on('error', () => {}).resume().write('{')
+    await once(finished, 'response')
+    // A turn of its own, since the client has the same Node.
+    await setImmediate()
+    finished.close(constants.NGHTTP2_CANCEL)
+    t.match(await client.closed, { code: 'ERR_HTTP2_STREAM_ERROR' })
+    await setImmediate()
+  }
+  t.equal(child.exitCode ?? child.signalCode, null)
+})
 
 t.test('an HTTP/1.1 client of an HTTP/2 server is streamed to', async t => {
   const { source, fail } = torn()

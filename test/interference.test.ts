@@ -1,15 +1,15 @@
 import { once } from 'node:events'
 import { OutgoingMessage } from 'node:http'
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import t, { type Test } from 'tap'
-import type { StreamContext } from '../plugin/types'
+import type { PluginOptions, StreamContext } from '../plugin/types'
 import { readFrom } from './helpers/chunks'
 import { deferred } from './helpers/deferred'
 import { Line, type LineKind } from './helpers/line'
 import { serve } from './helpers/serve'
-import { get } from './helpers/socket'
+import { connectTo, get } from './helpers/socket'
 
 // What other code does to a response while a stream is open on it, whichever line its events take.
 const kinds: Record<string, LineKind> = {
@@ -375,6 +375,127 @@ t.test('a write that somebody replaces while the stream is open sees the events 
   await client.head()
   t.equal(await client.body(), block('one') + block('two'))
   t.equal(seen, block('two'))
+})
+
+t.test('a write that somebody has replaced with one that forgets to call back', async t => {
+  /** What it gives back, and when it says that there is room again: as Node does, never, or as soon as it is asked. */
+  const answers: Record<string, (raw: FastifyReply['raw'], answer: boolean) => unknown> = {
+    'gives what Node gives': (_raw, answer) => answer,
+    'gives true': () => true,
+    'gives nothing': () => undefined,
+    'gives false, and then emits drain': raw => {
+      process.nextTick(() => { raw.emit('drain') })
+      return false
+    }
+  }
+
+  for (const [title, answer] of Object.entries(answers)) {
+    t.test(title, async t => {
+      /** Middleware that keeps callbacks to itself, those of `flush` too. */
+      const forgetful = (t: Test, routes: (app: FastifyInstance) => unknown, plugin: PluginOptions = {}) => serve(t, app => {
+        app.addHook('onRequest', async (request, { raw }) => {
+          const { write } = raw
+          raw.write = (chunk: unknown): boolean => answer(raw, Reflect.apply(write, raw, [chunk])) as boolean
+          Object.assign(raw, { flush () {} })
+        })
+        return routes(app)
+      }, { plugin })
+
+      t.test('lets the events follow that come later, and the end', async t => {
+        const arrived = deferred()
+        const { port, log } = await forgetful(t, serving(async function * () {
+          yield 'one'
+          await arrived.promise
+          for (let n = 0; n < 3; n++) {
+            yield 'x'.repeat(20_000)
+            await setImmediate()
+          }
+          yield 'two'
+        }))
+        const client = await readFrom(t, port, get('/'))
+        await client.head()
+        t.equal(String(await client.chunk()), block('one'))
+        arrived.resolve()
+        t.equal(await client.body(), block('x'.repeat(20_000)).repeat(3) + block('two'))
+        t.match(await log.find('event stream closed'), { reason: 'finished', events: 5 })
+        t.same(log.complaints, [])
+      })
+
+      t.test('lets a heartbeat follow', async t => {
+        const { port } = await forgetful(t, serving(async function * (reply, context) {
+          yield 'one'
+          await aborted(context)
+        }), { heartbeat: 20 })
+        const client = await readFrom(t, port, get('/'))
+        await client.head()
+        t.equal(String(await client.chunk()), block('one'))
+        for (let n = 0; n < 3; n++) t.equal(String(await client.chunk()), ':\n')
+      })
+
+      t.test('lets the connection be torn when the source fails, behind the last words', async t => {
+        const arrived = deferred()
+        const { port } = await forgetful(t, serving(async function * () {
+          yield 'one'
+          await arrived.promise
+          throw new Error('source')
+        }), { onError: () => 'sorry' })
+        const client = await readFrom(t, port, get('/'))
+        await client.head()
+        t.equal(String(await client.chunk()), block('one'))
+        arrived.resolve()
+        t.equal(await client.torn(), block('sorry'))
+      })
+
+      t.test('lets the events of a channel follow, and the farewell', async t => {
+        const { app, port } = await forgetful(t, app => app.get('/', (request, reply) => reply.sse(app.sse.channel('news'))), { shutdown: { retry: 5 } })
+        const client = await readFrom(t, port, get('/'))
+        await client.head()
+        await client.chunk()
+        for (const data of ['one', 'two', '☃']) {
+          const id = await app.sse.channel('news').publish(data)
+          t.equal(String(await client.chunk()), `id: ${id}\n${block(data)}`)
+        }
+        const closed = app.close()
+        t.equal(await client.body(), 'retry: 5\n')
+        await closed
+      })
+
+      t.test('over HTTP/1.0 too', async t => {
+        const { port } = await forgetful(t, serving(async function * () {
+          yield 'one'
+          await setImmediate()
+          yield 'two'
+        }))
+        const client = await connectTo(t, port, get('/', {}, '1.0'))
+        await client.closed
+        t.match(client.received, /\r\n\r\ndata: one\n\ndata: two\n\n$/)
+      })
+    })
+  }
+
+  t.test('makes a source wait for a client that does not read', async t => {
+    let pulled = 0
+    const { port } = await serve(t, app => {
+      app.addHook('onRequest', async (request, { raw }) => {
+        const { write } = raw
+        raw.write = (chunk: unknown): boolean => Reflect.apply(write, raw, [chunk])
+      })
+      serving(async function * () {
+        while (pulled < 4_096) {
+          pulled++
+          yield 'x'.repeat(16 * 1024)
+        }
+      })(app)
+    })
+    const client = await readFrom(t, port, get('/'))
+    await client.head()
+    for (let last = -1, same = 0; same < 50; same = last === pulled ? same + 1 : 0) {
+      last = pulled
+      await setTimeout(1)
+    }
+    t.ok(pulled < 4_096, `made to wait at ${pulled}`)
+    t.equal((await client.body()).length, 4_096 * block('x'.repeat(16 * 1024)).length)
+  })
 })
 
 t.test('a flushHeaders that somebody has replaced with one that waits lets no event go before the head', async t => {

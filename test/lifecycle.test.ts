@@ -7,7 +7,8 @@ import { mock } from 'node:test'
 import { setImmediate, setTimeout } from 'node:timers/promises'
 import { createParser } from 'eventsource-parser'
 import { request } from 'undici'
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyReply } from 'fastify'
+import ssePlugin from '../plugin/index'
 import type { PluginOptions, Source, SseOptions, StreamContext } from '../plugin/types'
 import { EVENT_SOURCE, open } from './helpers/client'
 import { deferred } from './helpers/deferred'
@@ -25,7 +26,7 @@ function serveSource (t: Test, source: Source, plugin: PluginOptions = {}, route
     app.post('/', (request, reply) => reply.sse(source))
     app.get('/alive', async () => 'alive')
     routes(app)
-  }, { plugin })
+  }, { plugin, fastify: { pluginTimeout: 0 } })
 }
 
 /** The whole body of a stream that ends, as it goes over the wire. */
@@ -779,6 +780,28 @@ t.test('a failure is never a clean end', async t => {
     })
   }
 
+  for (const thrown of [null, undefined, 'text', { secret: 'SECRET' }]) {
+    t.test(`a logger that knows only Errors is given one where ${JSON.stringify(thrown)} is thrown, when the stream is closed`, async t => {
+      const seen: unknown[] = []
+      const err = ({ message }: Error) => {
+        seen.push(message.toString(), app.sse.stats().streams.open)
+        return { type: 'Error', message, stack: '' }
+      }
+      const app = Fastify({ logger: { level: 'error', stream: { write () {} }, serializers: { err } } })
+      t.teardown(() => app.close())
+      await app.register(ssePlugin)
+      app.get('/', (request, reply) => reply.sse(async function * () {
+        yield 'one'
+        throw thrown
+      }))
+      const stream = await open(t, await app.listen({ host: '127.0.0.1', port: 0 }))
+      await stream.next()
+      await t.rejects(stream.next())
+      t.match(seen, [/^The source threw /, 0])
+      t.notMatch(seen, /SECRET/)
+    })
+  }
+
   t.test('an AbortError is a failure like any other while the client is there', async t => {
     const { url, log } = await serveSource(t, async function * () {
       yield 'one'
@@ -845,7 +868,7 @@ t.test('the source is not started', async t => {
             await once(reply.raw, 'close')
           })
           app.get('/', (request, reply) => reply.sse(source as Source))
-        }, { plugin: { shutdown: { grace: 2 ** 31 - 1 } } })
+        }, { plugin: { shutdown: { grace: 2 ** 31 - 1 } }, fastify: { pluginTimeout: 0 } })
         const client = await connectTo(t, port, get('/'))
         await arrived.promise
         client.socket.destroy()
@@ -855,6 +878,76 @@ t.test('the source is not started', async t => {
       }
     })
   }
+})
+
+t.test('an answer that is sent in place of a stream', async t => {
+  const WARNING = /^another answer was sent before the event stream could open: a handler has to return what reply\.sse gives/
+
+  /** The one complaint there is, if any, when the stream is closed. */
+  async function complaintOf (t: Test, routes: (app: FastifyInstance) => unknown, status: number, fastify: object = {}) {
+    const { url, log } = await serve(t, routes, { fastify })
+    const { statusCode, body } = await request(url)
+    await body.dump()
+    t.equal(statusCode, status)
+    t.match(await log.find(CLOSED), { reason: 'error', events: 0 })
+    return log.complaints.filter(({ level }) => level === 40)
+  }
+
+  /** Ends with its signal, or too late. */
+  async function * late ({ signal }: StreamContext) {
+    await aborted(signal)
+    yield 'late'
+  }
+
+  t.test('since its handler forgets to return what reply.sse gives is warned of, with the mend', async t => {
+    for (const prime of [60_000, 100]) {
+      t.match(await complaintOf(t, app => app.get('/', async (request, reply) => { reply.sse(late, { prime }) }), 200), [{ msg: WARNING, reqId: /./ }])
+    }
+  })
+
+  t.test('since its handler forgets to, while a hook still runs, is warned of too', async t => {
+    t.match(await complaintOf(t, app => {
+      app.addHook('onSend', async () => { await setImmediate() })
+      app.get('/', async (request, reply) => { reply.sse(late, { prime: 60_000 }) })
+    }, 200), [{ msg: WARNING }])
+  })
+
+  t.test('by the source itself is warned of', async t => {
+    const heads: Record<string, (raw: FastifyReply['raw']) => void> = {
+      'its head only': raw => { raw.writeHead(200) },
+      'all of it': raw => { raw.writeHead(201).end('sent') }
+    }
+    for (const [what, send] of Object.entries(heads)) {
+      t.test(what, async t => {
+        const { port, log } = await serve(t, app => app.get('/', (request, reply) => reply.sse(async function * () {
+          send(reply.raw)
+          yield 'late'
+        })))
+        const client = await connectTo(t, port, get('/'))
+        t.match(await log.find(CLOSED), { reason: 'error', events: 0 })
+        t.match(log.complaints, [{ msg: WARNING }])
+        client.socket.destroy()
+      })
+    }
+  })
+
+  t.test('by an error handler is not', async t => {
+    t.same(await complaintOf(t, app => app.get('/', (request, reply) => {
+      reply.sse(late)
+      throw new Error('changed my mind')
+    }), 500), [])
+  })
+
+  t.test('by handlerTimeout is not', async t => {
+    t.same(await complaintOf(t, app => app.get('/', (request, reply) => reply.sse(late, { prime: 60_000 })), 503, { handlerTimeout: 50 }), [])
+  })
+
+  t.test('by an onSend hook that throws is not', async t => {
+    t.same(await complaintOf(t, app => {
+      app.addHook('onSend', async (request, reply) => { if (reply.statusCode === 200) throw Object.assign(new Error('no'), { statusCode: 418 }) })
+      app.get('/', (request, reply) => reply.sse(late))
+    }, 418), [])
+  })
 })
 
 t.test('a stream outlives', async t => {

@@ -25,7 +25,7 @@ const run = async (cwd: string, file: string, ...args: string[]) => {
 const node = (cwd: string, ...args: string[]) => run(cwd, process.execPath, ...args)
 
 // Builds, starts and type-checks real programs: slow where coverage watches them all.
-t.setTimeout(180_000)
+t.setTimeout(400_000)
 
 t.test('the packed package', async t => {
   const dir = await mkdtemp(join(tmpdir(), 'fastify-event-stream-'))

@@ -30,7 +30,7 @@ function serveOne (t: Test, answer: (reply: FastifyReply) => unknown, { grace = 
   return serve(t, app => {
     prepare?.(app)
     app.get('/', (request, reply) => answer(reply))
-  }, { plugin: { prime: 60_000, shutdown: { grace, retry: { min: 50_000, max: 60_000 } } } })
+  }, { plugin: { prime: 60_000, shutdown: { grace, retry: { min: 50_000, max: 60_000 } } }, fastify: { pluginTimeout: 0 } })
 }
 
 const isFarewell = (retry = NaN) => retry >= 50_000 && retry <= 60_000
@@ -257,6 +257,29 @@ t.test('app.close() ends', async t => {
     await closed
   })
 
+  t.test('a stream that is pipelined behind an ordinary response that never ends', async t => {
+    for (const before of ['/never', '/endless']) {
+      const reached = deferred()
+      const { app, port, log } = await serve(t, app => {
+        app.get('/never', () => forever)
+        app.get('/endless', (request, reply) => reply.send(new Readable({ read () { this.push(Buffer.alloc(65_536)) } })))
+        app.get('/', (request, reply) => reply.sse(async function * (stream) {
+          reached.resolve()
+          yield * parked(stream)
+        }))
+      }, { fastify: { forceCloseConnections: true }, plugin: { shutdown: { grace: 50 } } })
+      const client = await connectTo(t, port)
+      client.socket.pause()
+      client.send(get(before) + get('/'))
+      await reached.promise
+      await app.close()
+      t.match(await log.find('event stream closed'), { reason: 'shutdown' })
+      client.socket.resume()
+      await client.closed
+      t.notMatch(client.received, /retry/, 'it never came to its turn')
+    }
+  })
+
   t.test('though a client had gone before its stream was made', async t => {
     const { app, url } = await serveOne(t, async reply => {
       reply.raw.socket?.destroy()
@@ -388,7 +411,7 @@ t.test('a request that comes while the server closes', async t => {
           return []
         })
       })
-    }, { plugin: { shutdown: { grace: 2 ** 31 - 1, retry: { min: 50_000, max: 60_000 } } }, fastify: { return503OnClosing: false } })
+    }, { plugin: { shutdown: { grace: 2 ** 31 - 1, retry: { min: 50_000, max: 60_000 } } }, fastify: { return503OnClosing: false, pluginTimeout: 0 } })
     const stream = await open(t, served.url)
     await stream.next()
     return {
