@@ -5,8 +5,8 @@ import type { Target } from './line'
 export interface BodyEvents {
   /** The response, or a transform before it, is ours. `endTarget` is false where trailers follow. */
   start (target: Target, endTarget: boolean): void
-  /** As `start`, where a hook reads the body itself, and does not wait for the others. */
-  startNow (target: Target, endTarget: boolean): void
+  /** A hook reads the body itself, perhaps before the others have run: the head is for Fastify to send. */
+  read (target: Target): void
   /** Only the headers are wanted. */
   discard (): void
   /** Fastify or a pipeline is done with the body before it ended. */
@@ -32,11 +32,11 @@ export class Body extends Stream {
     return target
   }
 
-  /** For a hook that reads the body, or makes another stream of it. */
-  [Symbol.asyncIterator] (): AsyncIterator<unknown> {
+  /** For a hook that reads the body, or makes another stream of it: nothing starts before it asks for the first piece. */
+  async * [Symbol.asyncIterator] (): AsyncGenerator<unknown> {
     const through = new PassThrough()
-    this.#stream.startNow(through, true)
-    return through[Symbol.asyncIterator]()
+    this.#stream.read(through)
+    yield * through
   }
 
   resume (): this {

@@ -20,6 +20,7 @@ export class EventResponse {
   readonly #options: ResolvedOptions
   readonly #shared: Shared
   #transform: Target | undefined
+  #sendsHead = true
   #endsHere = false
   #restoreTimeouts: (() => void) | undefined
 
@@ -33,8 +34,9 @@ export class EventResponse {
     setHeaders(reply)
   }
 
-  /** The hooks have run: the target is ours, to write to and, unless trailers follow, to end. */
-  attach (target: Target, endTarget: boolean): void {
+  /** The target is ours, to write to and, unless trailers follow, to end; so is the head, if the hooks have run. */
+  attach (target: Target, endTarget: boolean, sendsHead: boolean): void {
+    this.#sendsHead = sendsHead
     this.outlet.attach(target, endTarget)
     if (target !== this.#reply.raw) this.#transform = target
     this.#endsHere = endTarget && target === this.#reply.raw
@@ -46,6 +48,7 @@ export class EventResponse {
    * @throws what Node says of a header that it does not send
    */
   sendHead (): void {
+    if (!this.#sendsHead) return
     writeHead(this.#reply)
     this.#reply.hijack()
   }

@@ -63,17 +63,12 @@ export class EventStream implements Sink, BodyEvents {
   start (target: Target, endTarget: boolean): void {
     const { raw } = this.#reply
     // A hook has put a transform before the response: those after it have still to run.
-    if (target !== raw && !isBodyless(this.#reply)) raw.once('pipe', () => { this.startNow(target, endTarget) })
-    else this.startNow(target, endTarget)
+    if (target !== raw && !isBodyless(this.#reply)) raw.once('pipe', () => { this.#start(target, endTarget) })
+    else this.#start(target, endTarget)
   }
 
-  startNow (target: Target, endTarget: boolean): void {
-    if (this.#state !== 'waiting') return
-    this.#state = 'priming'
-    this.#response.attach(target, endTarget)
-    if (isBodyless(this.#reply)) return this.#finish('finished')
-    if (this.#shuttingDown) return this.#sayFarewell()
-    this.#intake.open()
+  read (target: Target): void {
+    this.#start(target, true, false)
   }
 
   prime (): void {
@@ -199,6 +194,15 @@ export class EventStream implements Sink, BodyEvents {
     })
   }
 
+  #start (target: Target, endTarget: boolean, sendsHead = true): void {
+    if (this.#state !== 'waiting') return
+    this.#state = 'priming'
+    this.#response.attach(target, endTarget, sendsHead)
+    if (isBodyless(this.#reply)) return this.#finish('finished')
+    if (this.#shuttingDown) return this.#sayFarewell()
+    this.#intake.open()
+  }
+
   #open (first: string): void {
     if (!this.#isOurs()) return
     try {
@@ -269,9 +273,10 @@ export class EventStream implements Sink, BodyEvents {
   #isOurs (): boolean {
     const { raw, request } = this.#reply
     if (this.#state !== 'open' && this.#state !== 'closed' && raw.headersSent) {
+      // A hook may put something else in the place of a body that it knows, and an error that is answered is not silent.
+      const isSilent = this.#state === 'priming' && raw.statusCode < 400
       this.#close('error')
-      // An error that is answered is not silent.
-      if (raw.statusCode < 400) request.log.warn('another answer was sent before the event stream could open: a handler has to return what reply.sse gives, and send nothing else')
+      if (isSilent) request.log.warn('another answer was sent before the event stream could open: a handler has to return what reply.sse gives, and send nothing else')
     }
     return this.#state !== 'closed'
   }

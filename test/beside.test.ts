@@ -580,7 +580,7 @@ t.test('an onSend hook behind one that has put a transform before the response',
 
       t.test('may put another payload in its place, which starts no source', async t => {
         let calls = 0
-        const { url } = await serveTransformed(t, transform, async (request, reply) => {
+        const { url, log } = await serveTransformed(t, transform, async (request, reply) => {
           await setTimeout(5)
           reply.removeHeader('content-encoding').type('text/plain')
           return 'instead'
@@ -593,6 +593,7 @@ t.test('an onSend hook behind one that has put a transform before the response',
         t.equal(await body.text(), 'instead')
         t.equal(calls, 0)
         await hasRoom(t, url)
+        t.same(log.complaints, [])
       })
 
       t.test('lets HEAD have its headers, and starts no source', async t => {
@@ -769,6 +770,78 @@ t.test('an onSend hook that reads the stream', async t => {
       t.match(await body.json(), { message: 'no upstream' })
     })
   }
+
+  for (const [title, read] of Object.entries(readers)) {
+    t.test(`${title} leaves the head to the hooks behind it, which may throw`, async t => {
+      const { url, log } = await serveTransformed(t, body => Object.assign(read(body), { flush: undefined }), async (request, reply, payload) => {
+        await setTimeout(20)
+        reply.removeHeader('content-encoding').header('x-late', '1')
+        if (request.url === '/refused' && reply.statusCode === 200) throw Object.assign(new Error('no'), { statusCode: 418 })
+        return payload
+      }, app => {
+        for (const path of ['/', '/refused']) app.get(path, (request, reply) => reply.sse(greet))
+        app.get('/empty', (request, reply) => reply.sse([]))
+      })
+      const refused = await request(`${url}/refused`)
+      t.equal(refused.statusCode, 418)
+      t.match(await refused.body.json(), { message: 'no' })
+
+      const streamed = await request(url)
+      t.match(streamed, { statusCode: 200, headers: { 'content-type': 'text/event-stream', 'x-late': '1' } })
+      t.match(await streamed.body.text(), /^data: hello\n\n$/i)
+
+      const empty = await request(`${url}/empty`, { headers: EVENT_SOURCE })
+      t.equal(empty.statusCode, 204)
+      await empty.body.dump()
+      await hasRoom(t, url)
+      t.same(log.complaints, [])
+    })
+  }
+
+  t.test('to its end may send a text made of it', async t => {
+    const { url, log } = await serve(t, app => {
+      app.addHook('onSend', async (request, reply, payload) => {
+        if (typeof payload === 'string') return payload
+        let text = ''
+        for await (const piece of shout(payload as Readable)) text += piece
+        return text
+      })
+      app.get('/', (request, reply) => reply.sse(async function * () {
+        yield 'hello'
+        await setTimeout(10)
+        yield 'again'
+      }))
+      app.get('/empty', (request, reply) => reply.sse([]))
+      app.get('/unavailable', (request, reply) => reply.sse(async function * () {
+        throw Object.assign(new Error('no upstream'), { statusCode: 502 })
+      }))
+    })
+    for (const [path, status, text] of [['/', 200, 'DATA: HELLO\n\nDATA: AGAIN\n\n'], ['/empty', 200, ''], ['/unavailable', 502, /"no upstream"/]] as const) {
+      const { statusCode, body } = await request(url + path)
+      t.equal(statusCode, status)
+      t.match(await body.text(), text)
+    }
+    t.match(log.complaints, [{ err: { message: 'no upstream' } }])
+    t.equal(log.complaints.length, 1)
+  })
+
+  t.test('for its first piece may send that, and the source ends', async t => {
+    const ended = deferred<unknown>()
+    const { url } = await serve(t, app => {
+      app.addHook('onSend', async (request, reply, payload) => {
+        const { value } = await (payload as Readable)[Symbol.asyncIterator]().next()
+        return String(value)
+      })
+      app.get('/', (request, reply) => reply.sse(async function * ({ signal }) {
+        yield 'hello'
+        await once(signal, 'abort').finally(() => { ended.resolve(signal.reason) })
+      }))
+    })
+    const { statusCode, body } = await request(url)
+    t.equal(statusCode, 200)
+    t.equal(await body.text(), 'data: hello\n\n')
+    t.type(await ended.promise, Error)
+  })
 
   t.test('and one that pipes it elsewhere: the client gets the stream', async t => {
     const { url, log } = await serve(t, app => {
