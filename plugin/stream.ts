@@ -271,8 +271,8 @@ export class EventStream implements Sink, BodyEvents {
 
   /** Before a stream is open, somebody else may answer in its place: an error handler, or a handler timeout. */
   #isOurs (): boolean {
-    const { raw, request } = this.#reply
-    if (this.#state !== 'open' && this.#state !== 'closed' && raw.headersSent) {
+    if (this.#state !== 'open' && this.#state !== 'closed' && this.#reply.raw.headersSent) {
+      const { raw, request } = this.#reply
       // A hook may put something else in the place of a body that it knows, and an error that is answered is not silent.
       const isSilent = this.#state === 'priming' && raw.statusCode < 400
       this.#close('error')
